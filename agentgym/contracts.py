@@ -1,0 +1,106 @@
+"""Protocols and plain data between rooms: what algorithms ask of collectors and learners, and what losses read and return.
+
+Torch appears in annotations only, so that offline credit runs without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agentgym.batch import StepBatch
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["CollectorSpec", "Learner", "LearnerSpec", "Loss", "TokenBatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSpec:
+    """Which collector an algorithm needs, as plain data; ``rollouts`` builds it by name.
+
+    Attributes:
+        name: Name in the collector table, ``"group"`` by default.
+        options: Keyword arguments of the collector.
+    """
+
+    name: str = "group"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerSpec:
+    """Which auxiliary learner an algorithm needs, as plain data."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """Trains on its own schedule and adds named columns before ``credit`` reads them."""
+
+    def update(self, batch: StepBatch) -> StepBatch:
+        """Train on ``batch`` if it is time to, and return it with this learner's columns."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Response tokens of one micro-batch as flat tensors, and the global counts of the whole batch.
+
+    Micro-batch losses that divide by the global counts sum to the full-batch loss exactly, on any number of ranks.
+
+    Attributes:
+        logp: Log-probabilities under the policy being trained, float [L], with gradient.
+        old_logp: Behaviour log-probabilities, float [L].
+        advantage: Advantage of each token, float [L].
+        mask: Which tokens count, bool [L].
+        row: Row of each token, int64 [L], dense within the whole batch.
+        episode: Episode of each token, int64 [L].
+        tokens_in_row: Number of counted tokens in this token's row, over the whole batch, float [L].
+        total_tokens: Counted tokens in the whole batch.
+        total_rows: Rows in the whole batch.
+        total_episodes: Episodes in the whole batch.
+        ref_logp: Log-probabilities under the reference policy, float [L], or None.
+        entropy: Entropy of the policy at each token in nats, float [L] with gradient, or None where not asked for.
+        values: Values under a value head, float [L], or None.
+        returns: Targets of the values, float [L], or None.
+    """
+
+    logp: torch.Tensor
+    old_logp: torch.Tensor
+    advantage: torch.Tensor
+    mask: torch.Tensor
+    row: torch.Tensor
+    episode: torch.Tensor
+    tokens_in_row: torch.Tensor
+    total_tokens: int
+    total_rows: int
+    total_episodes: int
+    ref_logp: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    values: torch.Tensor | None = None
+    returns: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A scalar to differentiate and what to log.
+
+    Attributes:
+        total: Scalar tensor with gradient; micro-batch totals sum to the batch's.
+        metrics: Named, detached sums over this micro-batch already divided by global counts, so that they add up too.
+    """
+
+    total: torch.Tensor
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
