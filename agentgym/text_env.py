@@ -211,7 +211,13 @@ class TextEnv(gym.Env[str, str]):
 _WRAPPER_STATE: dict[type, tuple[str, ...]] = {
     gym_wrappers.TimeLimit: ("_elapsed_steps",),
     gym_wrappers.OrderEnforcing: ("_has_reset",),
-    gym_wrappers.PassiveEnvChecker: ("checked_reset", "checked_step", "checked_render"),
+    gym_wrappers.PassiveEnvChecker: (
+        "checked_reset",
+        "checked_step",
+        "checked_render",
+        "checked_data_reuse",
+        "_previous_data",
+    ),
     gym_wrappers.RecordEpisodeStatistics: (
         "episode_count",
         "episode_start_time",
