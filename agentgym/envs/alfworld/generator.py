@@ -1,0 +1,214 @@
+"""Built-in household games without end: rooms, contents and tasks of our own, in the manner of ALFWorld's.
+
+A task id names a split, a configuration and a number, and rebuilds exactly the same game anywhere: ``builtin/train/17``, or
+``builtin/train/hard/17`` when the configuration is not the default.
+
+What is kept apart, and how:
+
+- ``valid_unseen`` rooms and training rooms differ in their census (how many receptacles of each type): a hash of the census
+  puts it on one side or the other, so no draw can ever cross the line.
+- ``valid_seen`` and ``valid_train`` games are played in training rooms, with tasks (type, object and target, in that very
+  layout) that a hash has taken away from training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from agentgym.envs.alfworld.rooms import CAPACITY, CONTENTS, ITEMS, KINDS, Room, Stream, draw_room
+from agentgym.errors import ConfigError, TaskNotFoundError, suggest, unknown_name
+from agentgym.identity import text_hash, value_hash
+
+__all__ = ["PRESETS", "SPLITS", "TASK_TYPES", "BuiltinGames", "GeneratorConfig"]
+
+TASK_TYPES: Final = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+"""The six task types of ALFWorld; game number ``n`` is of type ``n`` modulo the number of types in use."""
+
+SPLITS: Final = ("train", "valid_seen", "valid_unseen", "valid_train")
+
+_SENTENCES: Final = {
+    "pick_and_place_simple": ("put a {x} in {y}.", "put some {x} on {y}."),
+    "look_at_obj_in_light": ("look at {x} under the {y}.", "examine the {x} with the {y}."),
+    "pick_clean_then_place_in_recep": ("put a clean {x} in {y}.", "clean some {x} and put it in {y}."),
+    "pick_heat_then_place_in_recep": ("put a hot {x} in {y}.", "heat some {x} and put it in {y}."),
+    "pick_cool_then_place_in_recep": ("put a cool {x} in {y}.", "cool some {x} and put it in {y}."),
+    "pick_two_obj_and_place": ("put two {x} in {y}.", "find two {x} and put them in {y}."),
+}
+_TREATMENT: Final = {
+    "pick_clean_then_place_in_recep": ("clean", "sinkbasin"),
+    "pick_heat_then_place_in_recep": ("heat", "microwave"),
+    "pick_cool_then_place_in_recep": ("cool", "fridge"),
+}
+_ROOMS_FOR: Final = {
+    "pick_and_place_simple": frozenset(KINDS),
+    "look_at_obj_in_light": frozenset({"bedroom", "living"}),
+    "pick_clean_then_place_in_recep": frozenset({"kitchen", "bathroom"}),
+    "pick_heat_then_place_in_recep": frozenset({"kitchen"}),
+    "pick_cool_then_place_in_recep": frozenset({"kitchen"}),
+    "pick_two_obj_and_place": frozenset(KINDS),
+}
+_LAMP_ROOMS: Final = frozenset({"bedroom", "living"})
+_BASINS: Final = frozenset({"sinkbasin", "bathtubbasin"})
+_DRAWS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorConfig:
+    """How hard the built-in games are.
+
+    Attributes:
+        task_types: Task types, dealt in turn.
+        kinds: Kinds of rooms; every task type needs one of its own.
+        rooms: Training rooms of each kind; ``valid_unseen`` has as many of its own. At least 1.
+        receptacles: Least and greatest number of receptacles in a room, within [8, 24].
+        items: Least and greatest number of items in a room, within [4, 60].
+        closed: Share of cabinets, drawers and safes that have a door, shut at the start; in [0, 1].
+        hidden: Chance that an item of the task starts behind a door, where the room allows; in [0, 1].
+        steps: Least and greatest number of steps that the expert needs.
+    """
+
+    task_types: tuple[str, ...] = TASK_TYPES
+    kinds: tuple[str, ...] = KINDS
+    rooms: int = 256
+    receptacles: tuple[int, int] = (10, 14)
+    items: tuple[int, int] = (12, 18)
+    closed: float = 0.85
+    hidden: float = 0.5
+    steps: tuple[int, int] = (3, 20)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("task_types", TASK_TYPES), ("kinds", KINDS)):
+            values = getattr(self, name)
+            for value in values:
+                if value not in allowed:
+                    raise unknown_name(f"value of {name}", value, allowed)
+            if not values:
+                raise ConfigError(f"{name} is empty; name at least one of: {', '.join(allowed)}")
+        for task_type in self.task_types:
+            if not _ROOMS_FOR[task_type] & set(self.kinds):
+                rooms = ", ".join(sorted(_ROOMS_FOR[task_type]))
+                raise ConfigError(f"no room for task type {task_type!r} among kinds={self.kinds}; it needs one of: {rooms}")
+        for name, low, high in (("receptacles", 8, 24), ("items", 4, 60), ("steps", 1, 50)):
+            least, most = getattr(self, name)
+            if not low <= least <= most <= high:
+                raise ConfigError(f"{name}=({least}, {most}) must be two rising numbers within [{low}, {high}]")
+        for name in ("closed", "hidden"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name}={getattr(self, name)} must lie in [0, 1]")
+        if self.rooms < 1:
+            raise ConfigError(f"rooms={self.rooms} must be at least 1")
+
+    @property
+    def label(self) -> str:
+        """Name of the preset that this is, or ``c`` and a hash: how task ids name the configuration."""
+        for name, preset in PRESETS.items():
+            if self == preset:
+                return name
+        return "c" + value_hash(asdict(self))[:10]
+
+
+PRESETS: Final = {
+    "default": GeneratorConfig(),
+    "easy": GeneratorConfig(receptacles=(8, 10), items=(8, 12), hidden=0.2, steps=(3, 9)),
+    "hard": GeneratorConfig(receptacles=(16, 24), items=(24, 40), closed=1.0, hidden=0.8, steps=(4, 20)),
+}
+"""Named configurations."""
+
+
+@lru_cache(maxsize=8192)
+def _room(config: GeneratorConfig, unseen: bool, kind: str, number: int) -> Room:
+    stream = Stream("room", kind, unseen, number, *config.receptacles, config.closed)
+    room = draw_room(stream, kind, config.receptacles, config.closed, unseen)
+    if room is None:
+        side = "valid_unseen" if unseen else "training"
+        raise ConfigError(f"no {side} {kind} has {config.receptacles} receptacles; widen receptacles=(least, most)")
+    return room
+
+
+@lru_cache(maxsize=8192)
+def _starts(room: Room) -> dict[str, tuple[int, ...]]:
+    """Return, for each item type, the receptacles it may start in, each as often as it weighs."""
+    return {
+        name: tuple(i for i, piece in enumerate(room.pieces) for _ in range(item.places.get(piece.type, 0)))
+        for name, item in ITEMS.items()
+    }
+
+
+def _task_split(room: Room, task_type: str, x: str, y: str) -> str:
+    """Return the one split that may play this task in this training room."""
+    share = int(text_hash(f"{room.layout}|{task_type}|{x}|{y}")[:8], 16) % 10
+    return "valid_seen" if share == 0 else "valid_train" if share == 1 else "train"
+
+
+def _targets(room: Room, task_type: str, x: str) -> list[str]:
+    """Return the receptacle types (or the lamp) that a task of this type may name with item type ``x``."""
+    starts = _starts(room)
+    treatment, tool = _TREATMENT.get(task_type, ("", ""))
+    traits = ITEMS[x].traits
+    if "fixed" in traits or (treatment and treatment not in traits):
+        return []
+    if task_type == "look_at_obj_in_light":
+        return ["desklamp"] if starts[x] and starts["desklamp"] else []
+    two = task_type == "pick_two_obj_and_place"
+    found = []
+    for y in sorted({piece.type for piece in room.pieces} & ITEMS[x].places.keys() - _BASINS - {tool}):
+        elsewhere = {i for i in starts[x] if room.pieces[i].type != y}
+        if len(elsewhere) > two and not (two and y in CAPACITY):
+            found.append(y)
+    return found
+
+
+@lru_cache(maxsize=32768)
+def _tasks(room: Room, task_type: str, split: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the tasks of a split in a room: item types, each with its targets."""
+    found = []
+    for x in CONTENTS[room.kind]:
+        targets = _targets(room, task_type, x)
+        if split != "valid_unseen":
+            targets = [y for y in targets if _task_split(room, task_type, x, y) == split]
+        if targets:
+            found.append((x, tuple(targets)))
+    return tuple(found)
+
+
+class _Contents:
+    """The contents of one game in the making: which item type lies in which receptacle."""
+
+    def __init__(self, stream: Stream, room: Room) -> None:
+        self.stream = stream
+        self.starts = _starts(room)
+        self.room = room
+        self.space = [CAPACITY.get(piece.type, 99) for piece in room.pieces]
+        self.count: dict[str, int] = {}
+        self.placed: list[tuple[str, int]] = []
+
+    def place(self, name: str, avoid: str = "", behind_door: bool | None = None) -> bool:
+        """Put an item down somewhere fit for it.
+
+        Args:
+            name: Type of the item.
+            avoid: Type of receptacle to leave free of it.
+            behind_door: Whether it should lie behind a closed door, where the room allows; None leaves it to chance.
+        """
+        pieces = self.room.pieces
+        places = [i for i in self.starts[name] if self.space[i] and pieces[i].type != avoid]
+        if behind_door is not None:
+            places = [i for i in places if pieces[i].closed == behind_door] or places
+        if not places:
+            return False
+        chosen = self.stream.pick(places)
+        self.space[chosen] -= 1
+        self.count[name] = self.count.get(name, 0) + 1
+        self.placed.append((name, chosen))
+        return True
