@@ -56,7 +56,8 @@ class StepBatch:
         logprobs: Behaviour log-probabilities of the response tokens, float32 [L].
         observations: Text seen before the action, or None if dropped.
         actions: Text sent to the environment, or None if dropped.
-        columns: Columns a learner added (values, progress), each [R] or [L].
+        columns: Row columns a learner added (values, progress), each [R].
+        token_columns: Token columns a learner added, each [L].
     """
 
     group: Ints
@@ -78,6 +79,7 @@ class StepBatch:
     observations: tuple[str, ...] | None = None
     actions: tuple[str, ...] | None = None
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    token_columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.group)
@@ -92,9 +94,11 @@ class StepBatch:
         for name in ("token_ids", "logprobs"):
             if getattr(self, name).shape != (tokens,):
                 raise AlgorithmError(f"{name!r} has shape {getattr(self, name).shape}, expected ({tokens},)")
-        for name, column in self.columns.items():
-            if column.shape not in ((rows,), (tokens,)):
-                raise AlgorithmError(f"column {name!r} has shape {column.shape}, expected ({rows},) or ({tokens},)")
+        # Rows and tokens are kept apart by name: their numbers can be equal while a row holds none or several tokens.
+        for kind, added, size in (("column", self.columns, rows), ("token column", self.token_columns, tokens)):
+            for name, column in added.items():
+                if column.shape != (size,):
+                    raise AlgorithmError(f"{kind} {name!r} has shape {column.shape}, expected ({size},)")
 
     def __len__(self) -> int:
         return len(self.group)
@@ -134,11 +138,6 @@ class StepBatch:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         tokens = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         picked: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ROW_COLUMNS}
-        total = int(self.token_offsets[-1])
-        columns = {
-            name: column[rows] if column.shape == (len(self),) and len(self) != total else column[tokens]
-            for name, column in self.columns.items()
-        }
         return replace(
             self,
             **picked,
@@ -147,12 +146,17 @@ class StepBatch:
             logprobs=self.logprobs[tokens],
             observations=None if self.observations is None else tuple(self.observations[i] for i in rows),
             actions=None if self.actions is None else tuple(self.actions[i] for i in rows),
-            columns=columns,
+            columns={name: column[rows] for name, column in self.columns.items()},
+            token_columns={name: column[tokens] for name, column in self.token_columns.items()},
         )
 
     def with_columns(self, **columns: npt.NDArray[Any]) -> Self:
-        """Return this batch with columns a learner computed."""
+        """Return this batch with row columns [R] that a learner computed."""
         return replace(self, columns={**self.columns, **columns})
+
+    def with_token_columns(self, **columns: npt.NDArray[Any]) -> Self:
+        """Return this batch with token columns [L] that a learner computed."""
+        return replace(self, token_columns={**self.token_columns, **columns})
 
 
 _ROW_COLUMNS = frozenset(

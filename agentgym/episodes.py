@@ -8,7 +8,7 @@ token ids are what the model saw and said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -34,6 +34,7 @@ class Step:
         prompt_ids: In a transcript the tokens appended since the last response; in a window the whole prompt.
         response_ids: Tokens the policy sampled, end marker included.
         logprobs: Log-probability of each response token under the distribution that was sampled from, natural log.
+        allowed_ids: Where sampling was constrained, the token ids each response token was chosen among; else None.
         reward: The environment's own reward.
         shaped_reward: The reward after every shaping wrapper; what training uses. Equal to ``reward`` where nothing shapes.
         terminated: Whether the task ended here.
@@ -58,6 +59,7 @@ class Step:
     prompt_ids: tuple[int, ...] | None = None
     response_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    allowed_ids: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,14 @@ class TokenSequence:
         loss_mask: True on response tokens, bool [n].
         row: Step index of each token (prompt tokens belong to the step they precede), int64 [n].
         logprobs: Behaviour log-probability on response tokens, 0 elsewhere, float32 [n].
+        allowed: For constrained sampling the ids each *response* token was chosen among, in order; else None.
     """
 
     ids: npt.NDArray[np.int64]
     loss_mask: npt.NDArray[np.bool_]
     row: npt.NDArray[np.int64]
     logprobs: npt.NDArray[np.float32]
+    allowed: tuple[tuple[int, ...], ...] | None = None
 
 
 def _join(parts: Sequence[tuple[int, Step]]) -> TokenSequence:
@@ -90,8 +94,14 @@ def _join(parts: Sequence[tuple[int, Step]]) -> TokenSequence:
         mask += [False] * prompt + [True] * response
         rows += [row] * (prompt + response)
         logprobs += (0.0,) * prompt + step.logprobs
+    constrained = [step.allowed_ids for _, step in parts]
+    allowed = None if None in constrained else tuple(ids for step in constrained for ids in step or ())
     return TokenSequence(
-        np.array(ids, np.int64), np.array(mask, np.bool_), np.array(rows, np.int64), np.array(logprobs, np.float32)
+        np.array(ids, np.int64),
+        np.array(mask, np.bool_),
+        np.array(rows, np.int64),
+        np.array(logprobs, np.float32),
+        allowed,
     )
 
 
@@ -201,6 +211,7 @@ class EpisodeRecorder:
         prompt_ids: Sequence[int] | None = None,
         response_ids: Sequence[int] | None = None,
         logprobs: Sequence[float] | None = None,
+        allowed_ids: Sequence[Sequence[int]] | None = None,
         format_ok: bool | None = None,
     ) -> None:
         """Add the policy's part of the decision that the next ``step`` records.
@@ -215,9 +226,11 @@ class EpisodeRecorder:
             raise RecorderError("response_ids and logprobs must both be given and have equal length")
         given = {
             "response": response,
-            "prompt_ids": None if prompt_ids is None else tuple(prompt_ids),
-            "response_ids": None if response_ids is None else tuple(response_ids),
-            "logprobs": None if logprobs is None else tuple(logprobs),
+            # Arrays and tensors are legal here; plain numbers compare, pickle and store the same wherever they came from.
+            "prompt_ids": None if prompt_ids is None else tuple(map(int, prompt_ids)),
+            "response_ids": None if response_ids is None else tuple(map(int, response_ids)),
+            "logprobs": None if logprobs is None else tuple(map(float, logprobs)),
+            "allowed_ids": None if allowed_ids is None else tuple(tuple(ids) for ids in allowed_ids),
             "format_ok": format_ok,
         }
         self._policy |= {key: value for key, value in given.items() if value is not None}
@@ -225,15 +238,19 @@ class EpisodeRecorder:
     def step(
         self, action: str, observation: str, reward: float, terminated: bool, truncated: bool, info: Mapping[str, Any]
     ) -> None:
-        """Record the answer of the environment to ``action``; the arguments are what ``env.step`` took and returned."""
+        """Record the answer of the environment to ``action``; the arguments are what ``env.step`` took and returned.
+
+        Where a wrapper parsed the policy's text (``ActionTags``), ``info`` tells the text and the action that was sent on.
+        """
         self._check_running("step")
         before = self._info
         policy = self._policy
         policy.setdefault("format_ok", bool(info.get("format_ok", True)))
+        policy.setdefault("response", info.get("response_text"))
         self._steps.append(
             Step(
                 observation=self._observation,
-                action=action,
+                action=info.get("parsed_action", action),
                 reward=float(info.get("env_reward", reward)),
                 shaped_reward=float(reward),
                 terminated=bool(terminated),
@@ -261,6 +278,10 @@ class EpisodeRecorder:
         if end not in get_args(End):
             raise RecorderError(f"unknown end {end!r}; allowed: {', '.join(get_args(End))}")
         self._end, self._fault = end, text if end in _FAULTS else None
+
+    def copy(self) -> EpisodeRecorder:
+        """Return an independent recorder of the same episode so far."""
+        return replace(self, _steps=list(self._steps), _policy=dict(self._policy))
 
     def _check_running(self, call: str) -> None:
         if self._end is not None:
@@ -301,6 +322,7 @@ class Recorder:
     def __init__(self) -> None:
         self._episodes: dict[str, list[EpisodeRecorder]] = {}
         self._starts: dict[str, tuple[Any, ...]] = {}
+        self._latest: EpisodeRecorder | None = None
 
     def start(
         self,
@@ -328,13 +350,30 @@ class Recorder:
         members = self._episodes.setdefault(group, [])
         episode = EpisodeRecorder(group, len(members), seed, context, observation, info)
         members.append(episode)
+        self._latest = episode
         return episode
 
     def groups(self) -> list[Group]:
         """Return every group recorded so far, in order of their first episode."""
         return [Group(name, tuple(e.finish() for e in members)) for name, members in self._episodes.items()]
 
+    @property
+    def latest(self) -> EpisodeRecorder | None:
+        """The episode that was started last, or None."""
+        return self._latest
+
+    def copy(self) -> Recorder:
+        """Return an independent recorder that holds the same; ended episodes never change and are shared."""
+        twin = Recorder()
+        twin._starts = dict(self._starts)
+        for name, members in self._episodes.items():
+            twin._episodes[name] = [e if e.over else e.copy() for e in members]
+        if self._latest is not None:
+            twin._latest = twin._episodes[self._latest.group][self._latest.index]
+        return twin
+
     def clear(self) -> None:
         """Forget what was recorded."""
+        self._latest = None
         self._episodes.clear()
         self._starts.clear()

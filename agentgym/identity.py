@@ -57,9 +57,24 @@ def value_hash(value: Any) -> str:
     """Return the hash of a JSON-like value; the order of mapping keys does not matter.
 
     Raises:
-        TypeError: If the value holds something JSON cannot name, such as a set or an object.
+        TypeError: If the value holds something JSON cannot name, such as a set, an object or a key that is not a string.
+        ValueError: If the value holds NaN or an infinity.
     """
+    _check_keys(value)
     return text_hash(json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+
+def _check_keys(value: Any) -> None:
+    # json.dumps would write the keys 1 and "1" alike, so that two values share a name.
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"keys must be strings, not {type(key).__name__}: {key!r}")
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for item in value:
+        _check_keys(item)
 
 
 class IdentityAudit:

@@ -6,10 +6,13 @@ a membership test costs time in the length of the text. Observations and actions
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
 
 __all__ = ["UnicodeText"]
 
@@ -58,3 +61,55 @@ class UnicodeText(gym.spaces.Space[str]):
 
     def __hash__(self) -> int:
         return hash((UnicodeText, self.sample_length))
+
+
+# ``AsyncVectorEnv`` shares observations through memory unless told otherwise, and asks each kind of space how. Text has no fixed
+# size: every environment gets this many bytes of UTF-8, and a longer text is refused rather than cut.
+_SHARED_BYTES = 1 << 17
+_LENGTH_BYTES = 4
+
+
+class _SharedTexts(Sequence[str]):
+    """A live view of one text per environment; copying it (what the vector environment returns) gives a tuple of strings."""
+
+    def __init__(self, memory: Any, n: int) -> None:
+        self._memory = memory
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        start = range(self._n)[index] * (_LENGTH_BYTES + _SHARED_BYTES)
+        view = memoryview(self._memory.get_obj()).cast("B")
+        length = int.from_bytes(view[start : start + _LENGTH_BYTES], "little")
+        start += _LENGTH_BYTES
+        return bytes(view[start : start + length]).decode("utf-8", "surrogatepass")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> tuple[str, ...]:
+        return tuple(self)
+
+
+@create_shared_memory.register(UnicodeText)
+def _create_shared_texts(space: UnicodeText, n: int = 1, ctx: Any = multiprocessing) -> Any:
+    return ctx.Array("B", n * (_LENGTH_BYTES + _SHARED_BYTES))
+
+
+@read_from_shared_memory.register(UnicodeText)
+def _read_shared_texts(space: UnicodeText, shared_memory: Any, n: int = 1) -> _SharedTexts:
+    return _SharedTexts(shared_memory, n)
+
+
+@write_to_shared_memory.register(UnicodeText)
+def _write_shared_text(space: UnicodeText, index: int, value: str, shared_memory: Any) -> None:
+    data = value.encode("utf-8", "surrogatepass")
+    if len(data) > _SHARED_BYTES:
+        raise ValueError(
+            f"an observation of {len(data)} bytes does not fit the {_SHARED_BYTES} bytes shared per environment; "
+            "make the vector environment with vector_kwargs={'shared_memory': False}"
+        )
+    start = index * (_LENGTH_BYTES + _SHARED_BYTES)
+    view = memoryview(shared_memory.get_obj()).cast("B")
+    view[start : start + _LENGTH_BYTES + len(data)] = len(data).to_bytes(_LENGTH_BYTES, "little") + data

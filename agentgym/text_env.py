@@ -20,7 +20,18 @@ from agentgym.errors import EnvironmentFault, SnapshotError, TaskNotFoundError, 
 from agentgym.identity import text_hash
 from agentgym.spaces import UnicodeText
 
-__all__ = ["Snapshot", "Status", "StepInfo", "TextEnv", "reseed", "restore", "snapshot"]
+__all__ = [
+    "Snapshot",
+    "Status",
+    "StepInfo",
+    "TextEnv",
+    "layers",
+    "reseed",
+    "restore",
+    "restore_layer",
+    "save_layer",
+    "snapshot",
+]
 
 
 class StepInfo(TypedDict):
@@ -242,8 +253,11 @@ class Snapshot:
     layers: tuple[tuple[str, Any], ...]
 
 
-def _layers(env: gym.Env[Any, Any]) -> list[gym.Env[Any, Any]]:
-    """Return the wrapper stack from the outermost layer to the last that must be saved."""
+def layers(env: gym.Env[Any, Any]) -> list[gym.Env[Any, Any]]:
+    """Return the wrapper stack from the outermost layer to the last that must be saved.
+
+    A wrapper whose attribute ``covers_inner`` is true answers for everything inside it.
+    """
     stack = [env]
     while isinstance(env, gym.Wrapper) and not getattr(env, "covers_inner", False):
         env = env.env
@@ -255,7 +269,12 @@ def _layer_name(layer: gym.Env[Any, Any]) -> str:
     return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 
-def _save_layer(layer: gym.Env[Any, Any]) -> Any:
+def save_layer(layer: gym.Env[Any, Any]) -> Any:
+    """Return the state of one layer, without what it wraps.
+
+    Raises:
+        SnapshotError: If the layer is not known and brings no ``snapshot_state``.
+    """
     hook: Callable[[], Any] | None = getattr(type(layer), "snapshot_state", None)
     if hook is not None:
         return layer.snapshot_state()  # type: ignore[attr-defined]
@@ -268,7 +287,8 @@ def _save_layer(layer: gym.Env[Any, Any]) -> Any:
     return tuple(copy.deepcopy(getattr(layer, name)) for name in attributes if hasattr(layer, name))
 
 
-def _restore_layer(layer: gym.Env[Any, Any], state: Any) -> None:
+def restore_layer(layer: gym.Env[Any, Any], state: Any) -> None:
+    """Put one layer into a state that ``save_layer`` returned."""
     if getattr(type(layer), "restore_state", None) is not None:
         layer.restore_state(state)  # type: ignore[attr-defined]
         return
@@ -283,7 +303,7 @@ def snapshot(env: gym.Env[Any, Any]) -> Snapshot:
     Raises:
         SnapshotError: If the world or a wrapper cannot be saved; the message names it.
     """
-    return Snapshot(tuple((_layer_name(layer), _save_layer(layer)) for layer in _layers(env)))
+    return Snapshot(tuple((_layer_name(layer), save_layer(layer)) for layer in layers(env)))
 
 
 def restore(env: gym.Env[Any, Any], snap: Snapshot) -> None:
@@ -292,12 +312,12 @@ def restore(env: gym.Env[Any, Any], snap: Snapshot) -> None:
     Raises:
         SnapshotError: If the stacks differ.
     """
-    stack = _layers(env)
+    stack = layers(env)
     here, there = [_layer_name(layer) for layer in stack], [name for name, _ in snap.layers]
     if here != there:
         raise SnapshotError(f"this snapshot was taken of the stack {there}, and cannot be restored into {here}")
     for layer, (_, state) in zip(stack, snap.layers, strict=True):
-        _restore_layer(layer, state)
+        restore_layer(layer, state)
 
 
 def reseed(env: gym.Env[Any, Any], fork_id: int) -> None:
@@ -306,7 +326,9 @@ def reseed(env: gym.Env[Any, Any], fork_id: int) -> None:
     Raises:
         SnapshotError: If the world cannot be reseeded.
     """
-    world = env.unwrapped
-    if not isinstance(world, TextEnv):
-        raise SnapshotError(f"{_layer_name(world)} is not a TextEnv and cannot be reseeded")
-    world.reseed(fork_id)
+    # A wrapper that replays (ReplaySnapshot) must know of the reseeding, so the outermost layer that can reseed is asked.
+    for layer in layers(env):
+        if hasattr(type(layer), "reseed"):
+            layer.reseed(fork_id)  # type: ignore[attr-defined]
+            return
+    raise SnapshotError(f"{_layer_name(env.unwrapped)} has no reseed(fork_id) and cannot be reseeded")
