@@ -217,13 +217,15 @@ class EpisodeRecorder:
         """Add the policy's part of the decision that the next ``step`` records.
 
         Raises:
-            RecorderError: If log-probs and response ids differ in length, or the episode is over.
+            RecorderError: If token data differ in length, or the episode is over.
         """
         self._check_running("annotate")
         if (response_ids is None) != (logprobs is None) or (
             response_ids is not None and logprobs is not None and len(response_ids) != len(logprobs)
         ):
             raise RecorderError("response_ids and logprobs must both be given and have equal length")
+        if allowed_ids is not None and len(allowed_ids) != len(response_ids or ()):
+            raise RecorderError("allowed_ids must have one entry for each of response_ids")
         given = {
             "response": response,
             # Arrays and tensors are legal here; plain numbers compare, pickle and store the same wherever they came from.

@@ -1,0 +1,102 @@
+"""Demonstrations: a script plays, and its actions are recorded as if the model had said them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from agentgym.episodes import Context, Episode, Step
+from agentgym.errors import ConfigError
+from agentgym.policies.base import Decision, Session, Turn
+from agentgym.policies.hf import HFPolicy
+from agentgym.policies.prompts import make_prompts
+
+__all__ = ["Demonstrator", "with_tokens"]
+
+
+class Demonstrator:
+    """Plays by a script and records its actions in the tokens and context of a language policy.
+
+    Args:
+        policy: Whose tokenizer, template and context are used; its weights are not.
+        script: Called once a turn; gets the turn and returns the action.
+    """
+
+    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str]) -> None:
+        self._policy = policy
+        self._script = script
+        self.name = f"demonstrations for {policy.name}"
+
+    @property
+    def context_kind(self) -> Context:
+        """How prompts are built, for the record."""
+        return self._policy.context_kind
+
+    def session(self, *, greedy: bool = False) -> Session:
+        """Open a session; a script has no sampling, so ``greedy`` changes nothing."""
+        return _ForcedSession(self._policy, self._script)
+
+
+class _ForcedSession:
+    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str]) -> None:
+        self._policy = policy
+        self._script = script
+        self._prompts = make_prompts(policy.chat, policy.context)
+        self._length: dict[int, int] = {}
+
+    def act(self, turns: Sequence[Turn]) -> list[Decision]:
+        end = self._policy.chat.end_ids[0]
+        prompts = self._prompts.build(turns)
+        actions = [self._script(turn) for turn in turns]
+        answers = []
+        for turn, prompt, action, ids in zip(turns, prompts, actions, self._policy.chat.encode(actions), strict=True):
+            response = (*ids, end)
+            before = self._length.get(turn.slot, 0) if self.keeps_past else 0
+            self._length[turn.slot] = before + len(prompt) + len(response)
+            if self._length[turn.slot] > self._policy.max_tokens:
+                answers.append(Decision(action=None))
+                continue
+            self._prompts.answered(turn, action, end)
+            answers.append(Decision(action, action, tuple(prompt), response, (0.0,) * len(response)))
+        return answers
+
+    @property
+    def keeps_past(self) -> bool:
+        return self._policy.context.kind == "transcript"
+
+    def drop(self, slot: int) -> None:
+        self._prompts.drop(slot)
+        self._length.pop(slot, None)
+
+
+def with_tokens(policy: HFPolicy, episode: Episode) -> Episode:
+    """Return a recorded episode with the token data it would have if ``policy`` had said its actions.
+
+    Raises:
+        ConfigError: If the context lists admissible commands, which recordings do not hold.
+    """
+    if policy.context.show_admissible:
+        raise ConfigError(
+            "recorded episodes do not hold the admissible commands; use a context with show_admissible=False"
+        )
+    actions = iter([step.action for step in episode.steps])
+    session = _ForcedSession(policy, lambda turn: next(actions))
+    steps: list[Step] = []
+    info = {"goal": episode.goal}
+    for step in episode.steps:
+        [decision] = session.act([Turn(0, step.observation, info, np.random.default_rng(0))])
+        if decision.action is None:
+            break
+        steps.append(
+            replace(
+                step,
+                response=decision.response,
+                prompt_ids=decision.prompt_ids,
+                response_ids=decision.response_ids,
+                logprobs=decision.logprobs,
+                allowed_ids=None,
+            )
+        )
+    return replace(episode, steps=tuple(steps), context=policy.context_kind)

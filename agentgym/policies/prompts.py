@@ -1,0 +1,82 @@
+"""The prompt of every turn, as token ids, for many running episodes at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from agentgym.policies.base import Turn
+from agentgym.policies.contexts import ChatFormat, Transcript, Window
+
+__all__ = ["Prompts", "TranscriptPrompts", "WindowPrompts", "make_prompts"]
+
+
+class TranscriptPrompts:
+    """Tokens that each growing chat gains between its last response and the next."""
+
+    def __init__(self, chat: ChatFormat, context: Transcript) -> None:
+        self._chat = chat
+        self._context = context
+        self._last: dict[int, int] = {}
+
+    def build(self, turns: Sequence[Turn]) -> list[list[int]]:
+        """Return the prompt of each turn."""
+        messages = [self._context.message(turn.observation, turn.info) for turn in turns]
+        fresh = [i for i, turn in enumerate(turns) if turn.slot not in self._last]
+        known = [i for i, turn in enumerate(turns) if turn.slot in self._last]
+        prompts: list[list[int]] = [[] for _ in turns]
+        for i, ids in zip(fresh, self._chat.opening([messages[i] for i in fresh]), strict=True):
+            prompts[i] = ids
+        last = [self._last[turns[i].slot] for i in known]
+        for i, ids in zip(known, self._chat.following([messages[i] for i in known], last), strict=True):
+            prompts[i] = ids
+        return prompts
+
+    def answered(self, turn: Turn, action: str, last_token: int) -> None:
+        """Note what the turn was answered with."""
+        self._last[turn.slot] = last_token
+
+    def carried(self, slot: int) -> list[int]:
+        """Return the response token that the cache does not hold yet: the last one sampled."""
+        return [self._last[slot]] if slot in self._last else []
+
+    def drop(self, slot: int) -> None:
+        """Forget an ended episode."""
+        self._last.pop(slot, None)
+
+
+class WindowPrompts:
+    """A whole prompt each turn, from the last turns."""
+
+    def __init__(self, chat: ChatFormat, context: Window) -> None:
+        self._chat = chat
+        self._context = context
+        self._memory: dict[int, deque[tuple[str, str]]] = {}
+        self._steps: dict[int, int] = {}
+
+    def build(self, turns: Sequence[Turn]) -> list[list[int]]:
+        """Return the prompt of each turn."""
+        messages = []
+        for turn in turns:
+            memory = self._memory.setdefault(turn.slot, self._context.memory())
+            steps = self._steps.setdefault(turn.slot, 0)
+            messages.append(self._context.message(tuple(memory), steps, turn.observation, turn.info))
+        return self._chat.opening(messages)
+
+    def answered(self, turn: Turn, action: str, last_token: int) -> None:
+        """Note what the turn was answered with."""
+        self._memory[turn.slot].append((turn.observation, action))
+        self._steps[turn.slot] += 1
+
+    def drop(self, slot: int) -> None:
+        """Forget an ended episode."""
+        self._memory.pop(slot, None)
+        self._steps.pop(slot, None)
+
+
+Prompts = TranscriptPrompts | WindowPrompts
+
+
+def make_prompts(chat: ChatFormat, context: Transcript | Window) -> Prompts:
+    """Return the prompt builder of a context."""
+    return TranscriptPrompts(chat, context) if isinstance(context, Transcript) else WindowPrompts(chat, context)

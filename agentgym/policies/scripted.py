@@ -1,0 +1,54 @@
+"""Policies without a model: a random player and any function of the turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from agentgym.errors import PolicyError
+from agentgym.policies.base import Decision, Session, Turn
+
+__all__ = ["RandomPolicy", "ScriptedPolicy"]
+
+
+class ScriptedPolicy:
+    """Plays by a function from turn to action.
+
+    Args:
+        script: Called once a turn; gets the turn (with the environment in ``turn.env``) and returns the action.
+        name: Shown in reports.
+    """
+
+    context_kind = None
+
+    def __init__(self, script: Callable[[Turn], str], name: str = "scripted") -> None:
+        self.script = script
+        self.name = name
+
+    def session(self, *, greedy: bool = False) -> Session:
+        """Open a session; a script has no sampling, so ``greedy`` changes nothing."""
+        return _ScriptedSession(self.script)
+
+
+class _ScriptedSession:
+    def __init__(self, script: Callable[[Turn], str]) -> None:
+        self._script = script
+
+    def act(self, turns: Sequence[Turn]) -> list[Decision]:
+        return [Decision(action=self._script(turn)) for turn in turns]
+
+    def drop(self, slot: int) -> None:
+        """Nothing is kept."""
+
+
+def _random_action(turn: Turn) -> str:
+    admissible = turn.info.get("admissible")
+    if not admissible:
+        raise PolicyError("the random policy needs info['admissible']; this environment does not list its commands")
+    return str(admissible[int(turn.chance.integers(len(admissible)))])
+
+
+class RandomPolicy(ScriptedPolicy):
+    """Chooses uniformly among the admissible commands."""
+
+    def __init__(self) -> None:
+        super().__init__(_random_action, "random")

@@ -1,0 +1,93 @@
+"""The built-in policy ``tiny``: a Llama of under a million parameters with a tokenizer that knows the world's words.
+
+Generation decides how fast a laptop trains, so sequences are short: a type name ("cabinet"), a number (" 4") and each stock phrase of
+the world between them are one token each. Any other text is spelled in bytes, so nothing is ever unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from agentgym.policies.contexts import Transcript
+
+__all__ = ["build", "build_tokenizer", "defaults_of"]
+
+_END = "<|end|>"
+_ACT = "<|act|>"
+_TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ message['content'] + '<|end|>' }}"
+    "{% else %}{{ message['content'] + '<|act|>' }}{% endif %}{% endfor %}"
+)
+
+
+def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 40) -> PreTrainedTokenizerFast:
+    """Build a tokenizer whose tokens are the names, numbers and stock phrases of ``texts``, and bytes for the rest.
+
+    Args:
+        texts: Observations and actions of the world; a name is a word followed by a number somewhere in them.
+        phrases: Largest number of phrases kept, the most frequent first.
+        numbers: Largest number that is one token.
+    """
+    corpus = list(texts)
+    names = sorted({name for text in corpus for name in re.findall(r"\b([a-z]+) \d+\b", text)})
+    splitter = re.compile(rf"\b(?:{'|'.join(names)})\b|(?<=[a-z]) \d+\b") if names else re.compile(r"$^")
+    counts = Counter(piece for text in corpus for piece in splitter.split(text) if len(piece) > 1)
+    common = [piece for piece, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1][:phrases]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    words = [*names, *(f" {n}" for n in range(1, numbers + 1)), *common]
+    core.add_tokens([AddedToken(word, normalized=False) for word in dict.fromkeys(words)])
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=core,
+        eos_token=_END,
+        pad_token="<|pad|>",
+        additional_special_tokens=[_ACT],
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = _TEMPLATE
+    return tokenizer
+
+
+def build(*, hidden: int = 128, layers: int = 3, heads: int = 4, seed: int = 0) -> tuple[Any, Any, dict[str, Any]]:
+    """Build the model with random weights; it needs a warm start before reinforcement learning.
+
+    Returns:
+        Model, tokenizer, and the arguments that ``HFPolicy`` should be made with.
+    """
+    from agentgym.envs.alfworld.corpus import world_texts
+
+    tokenizer = build_tokenizer(world_texts())
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    # The caller's generator is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return model, tokenizer, {**defaults_of(tokenizer), "needs_warm_start": True}
+
+
+def defaults_of(tokenizer: Any) -> dict[str, Any]:
+    """Return the arguments a policy with this tokenizer should be made with: none unless it is a tiny one's."""
+    if tokenizer.chat_template == _TEMPLATE:
+        return {"context": Transcript(instruction=None), "max_new_tokens": 12}
+    return {}

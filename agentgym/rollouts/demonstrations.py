@@ -1,0 +1,41 @@
+"""Demonstrations by a script, ready for supervised learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agentgym.episodes import Episode
+from agentgym.policies.base import Turn
+from agentgym.policies.demonstrator import Demonstrator
+from agentgym.policies.hf import HFPolicy
+from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
+
+__all__ = ["demonstrate"]
+
+
+def demonstrate(
+    make_env: MakeEnv,
+    policy: HFPolicy,
+    script: Callable[[Turn], str],
+    episodes: int,
+    *,
+    seed: int = 0,
+    keep_failures: bool = False,
+) -> list[Episode]:
+    """Record episodes that ``script`` plays, in the tokens and context of ``policy``.
+
+    Args:
+        make_env: Makes an environment.
+        policy: Whose tokenizer, template and context are used.
+        script: Returns the action of each turn.
+        episodes: Number of episodes played.
+        seed: Seeds the tasks and the script's chance.
+        keep_failures: Whether to keep episodes that were not won.
+    """
+    starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in range(episodes)]
+    played = run_episodes(make_env, Demonstrator(policy, script), starts)
+    return [episode for episode in played if keep_failures or episode.won]
+
+
+def _seed(seed: int, episode: int) -> int:
+    return (seed * 1_000_003 + episode) % 2**31
