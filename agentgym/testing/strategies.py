@@ -1,0 +1,112 @@
+"""Hypothesis strategies for recorded groups and the batches they make.
+
+Rewards are integers over 8, which add exactly and shrink well, unless others are asked for. Members of a group share
+their start, as recorded groups do, and few states are drawn, so that states repeat within and across episodes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from agentgym.batch import StepBatch
+from agentgym.episodes import Episode, Group, Step
+
+__all__ = ["EIGHTHS", "groups", "step_batches"]
+
+EIGHTHS = st.integers(-16, 16).map(lambda n: n / 8)
+"""Rewards whose sums and products with small powers of two are exact."""
+
+
+@st.composite
+def _steps(draw: st.DrawFn, rewards: st.SearchStrategy[float], max_steps: int, states: int) -> list[Step]:
+    moments = draw(
+        st.lists(
+            st.tuples(st.integers(0, states - 1), rewards, st.booleans(), st.booleans()),
+            min_size=1,
+            max_size=max_steps,
+        )
+    )
+    terminated = draw(st.booleans())
+    steps = []
+    for t, (state, reward, format_ok, valid) in enumerate(moments):
+        state, last = state if t else 0, t == len(moments) - 1
+        tokens = tuple(range(t % 3 + 1))
+        steps.append(
+            Step(
+                observation=f"state {state}",
+                action=f"action {t}",
+                response=f"action {t}",
+                prompt_ids=(state,),
+                response_ids=tokens,
+                logprobs=(-1.0,) * len(tokens),
+                reward=reward,
+                shaped_reward=reward,
+                terminated=last and terminated,
+                truncated=last and not terminated,
+                format_ok=format_ok,
+                valid=valid,
+                obs_hash=f"{state // 2:032x}",  # two states look the same
+                state_hash=f"{state:032x}",
+            )
+        )
+    return steps
+
+
+@st.composite
+def groups(
+    draw: st.DrawFn,
+    /,
+    rewards: st.SearchStrategy[float] = EIGHTHS,
+    *,
+    min_groups: int = 1,
+    max_groups: int = 3,
+    max_episodes: int = 4,
+    max_steps: int = 5,
+    states: int = 5,
+) -> list[Group]:
+    """Draw recorded groups whose episodes carry tokens in windows.
+
+    Args:
+        rewards: Strategy of one step's reward.
+        min_groups: Fewest groups.
+        max_groups: Most groups.
+        max_episodes: Most episodes in a group, at least 1.
+        max_steps: Most steps in an episode, at least 1.
+        states: Number of different states; states 2k and 2k + 1 have equal text.
+    """
+    drawn = []
+    for g in range(draw(st.integers(min_groups, max_groups))):
+        members = draw(st.lists(_steps(rewards, max_steps, states), min_size=1, max_size=max_episodes))
+        episodes = []
+        for index, steps in enumerate(members):
+            won = steps[-1].terminated and steps[-1].reward > 0
+            episodes.append(
+                Episode(
+                    group=f"group {g}",
+                    index=index,
+                    seed=g,
+                    task_id=f"drawn/{g}",
+                    task_type="drawn",
+                    goal="none",
+                    steps=tuple(steps),
+                    won=won,
+                    score=float(won),
+                    end=("success" if won else "failure") if steps[-1].terminated else "step_limit",
+                    context="window",
+                )
+            )
+        drawn.append(Group(f"group {g}", tuple(episodes)))
+    return drawn
+
+
+@st.composite
+def step_batches(draw: st.DrawFn, /, rewards: st.SearchStrategy[float] = EIGHTHS, **limits: int) -> StepBatch:
+    """Draw a batch with its rows in any order.
+
+    Args:
+        rewards: Strategy of one step's reward.
+        limits: Limits of ``groups``.
+    """
+    batch = StepBatch.from_groups(draw(groups(rewards, **limits)))
+    return batch.take(np.array(draw(st.permutations(range(len(batch)))), np.int64))

@@ -1,0 +1,154 @@
+"""What every algorithm is: a frozen configuration and a thin class between batches, credit and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentgym.algos.functional.losses import Aggregation, KLEstimator, policy_loss
+from agentgym.batch import Credit, StepBatch
+from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
+from agentgym.errors import ConfigError, suggest
+
+__all__ = ["LAWS", "Algorithm", "AlgorithmConfig"]
+
+LAWS = ("zero-sum", "ties", "lone", "shift", "scale", "permutation", "locality", "mask", "micro-batch", "truncation")
+"""Names of the laws of credit that an algorithm promises in ``laws`` or exempts itself from in ``exemptions``."""
+
+
+class AlgorithmConfig(BaseModel):
+    """Settings of the loss, shared by every algorithm; subclasses add their own.
+
+    Raises:
+        ConfigError: If a name is unknown or a value is out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    clip_low: float = Field(0.2, ge=0, le=1)
+    """ε_low: the ratio of new to old probability counts down to 1 - ε_low."""
+    clip_high: float = Field(0.2, ge=0)
+    """ε_high: the ratio counts up to 1 + ε_high; above ε_low it is "clip-higher"."""
+    dual_clip: float | None = Field(None, gt=1)
+    """c: bounds the loss of a token with negative advantage to -A c; None leaves it unbounded."""
+    kl_coef: float = Field(0.0, ge=0)
+    """β: weight of the KL divergence from the reference policy; above 0 the trainer keeps a reference."""
+    kl_estimator: KLEstimator = "k3"
+    """Estimator of the KL divergence."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """α: weight of the entropy bonus."""
+    aggregation: Aggregation = "token-mean"
+    """How token losses are averaged; a sequence is a row, one decision."""
+
+    if not TYPE_CHECKING:  # type checkers keep the signature that pydantic makes from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            try:
+                super().__init__(**settings)
+            except ValidationError as error:
+                raise ConfigError(_explain(type(self), error)) from None
+
+
+def _explain(config: type[AlgorithmConfig], error: ValidationError) -> str:
+    """Return one sentence per wrong setting: its name and value, what is allowed, and the nearest right name."""
+    sentences = []
+    for item in error.errors():
+        name = ".".join(map(str, item["loc"]))
+        if item["type"] == "extra_forbidden":
+            fields = list(config.model_fields)
+            hint = f"{suggest(name, fields)}Allowed: {', '.join(fields)}"
+            sentences.append(f"{config.__name__} has no setting {name!r} (given {item['input']!r}). {hint}.")
+        elif name:
+            sentences.append(f"{config.__name__}.{name} = {item['input']!r}: {item['msg']}.")
+        else:
+            sentences.append(f"{config.__name__}: {item['msg']}.")
+    return " ".join(sentences)
+
+
+ConfigT = TypeVar("ConfigT", bound=AlgorithmConfig)
+
+
+class Algorithm(Generic[ConfigT]):
+    """Base class of the algorithms; a subclass must write ``credit``, the rest has defaults.
+
+    ``class GiGPO(Algorithm[GiGPOConfig])`` is built with settings, ``GiGPO(omega=1.0)``, or with a configuration,
+    ``GiGPO(GiGPOConfig(omega=1.0))``.
+
+    Attributes:
+        config_class: The configuration, taken from the brackets behind ``Algorithm``.
+        laws: Names out of ``LAWS`` that hold for this algorithm, whatever its settings.
+        exemptions: Every other law, with the reason why it is not promised.
+        config: The settings.
+    """
+
+    config_class: ClassVar[type[AlgorithmConfig]] = AlgorithmConfig
+    laws: ClassVar[frozenset[str]] = frozenset()
+    exemptions: ClassVar[Mapping[str, str]] = {}
+    config: ConfigT
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            origin, arguments = get_origin(base), get_args(base)
+            if isinstance(origin, type) and issubclass(origin, Algorithm) and isinstance(arguments[0], type):
+                cls.config_class = arguments[0]
+
+    def __init__(self, config: ConfigT | None = None, /, **settings: Any) -> None:
+        if config is None:
+            # ConfigT is the class that __init_subclass__ stored, which the type system cannot see.
+            self.config = self.config_class(**settings)  # type: ignore[assignment]
+        elif settings:
+            raise ConfigError(f"{type(self).__name__} takes a configuration or settings, not both; got {settings}")
+        elif not isinstance(config, self.config_class):
+            raise ConfigError(f"{type(self).__name__} takes a {self.config_class.__name__}, not {config!r}")
+        else:
+            self.config = config
+
+    def __repr__(self) -> str:
+        settings = self.config.model_dump(exclude_defaults=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
+    def credit(self, batch: StepBatch) -> Credit:
+        """Return the credit of every row, or of every token, as a pure function of the batch.
+
+        Args:
+            batch: Whole groups; row order carries no meaning.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define credit(batch)")
+
+    def collector(self) -> CollectorSpec:
+        """Return which collector this algorithm needs; the group collector unless it says otherwise."""
+        return CollectorSpec()
+
+    def learners(self) -> list[LearnerSpec]:
+        """Return the auxiliary learners whose columns ``credit`` reads; none unless it says otherwise."""
+        return []
+
+    def loss(self, tokens: TokenBatch) -> Loss:
+        """Return the loss of a micro-batch: the clipped surrogate with KL and entropy unless it says otherwise."""
+        config = self.config
+        return policy_loss(
+            tokens,
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            dual_clip=config.dual_clip,
+            kl_coef=config.kl_coef,
+            kl_estimator=config.kl_estimator,
+            entropy_coef=config.entropy_coef,
+            aggregation=config.aggregation,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold; nothing unless the algorithm remembers across batches."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned.
+
+        Raises:
+            ConfigError: If there is state and the algorithm keeps none.
+        """
+        if state:
+            raise ConfigError(f"{type(self).__name__} keeps no state, but was given {sorted(state)}; is it another's?")

@@ -1,0 +1,156 @@
+"""Policy losses over the flat tokens of one micro-batch.
+
+Each sum is divided by the counts of the whole batch, never of the micro-batch, so micro-batch losses add up to the
+full-batch loss whatever the split. Tokens under a false mask are dropped first: their values, NaN included, reach
+neither loss nor gradient.
+
+Only tensor methods are used, so that importing this module does not load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from agentgym.contracts import Loss, TokenBatch
+from agentgym.errors import AlgorithmError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Aggregation", "KLEstimator", "clipped_surrogate", "kl_divergence", "policy_loss", "token_weights"]
+
+KLEstimator = Literal["k1", "k2", "k3"]
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+
+# exp(20) is finite in every floating type; an infinite ratio would turn the gradient of the unused branch into NaN.
+_MAX_LOG_RATIO = 20.0
+
+
+def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Tensor:
+    """Estimate KL(π ‖ π_ref) at tokens sampled from π, d = log π_ref - log π.
+
+    k1 = -d has an expected gradient of 0 on-policy, so it is for logging; k2 = d² / 2 has the gradient of the reverse
+    KL; k3 = eᵈ - d - 1, at most 10 (the reference code clamps to [-10, 10]), is never negative and has the gradient of
+    the forward KL.
+
+    Args:
+        logp: log π, [L].
+        ref_logp: log π_ref, [L].
+        estimator: Which estimator.
+
+    Returns:
+        One estimate per token, [L].
+    """
+    d = ref_logp - logp
+    if estimator == "k1":
+        return -d
+    if estimator == "k2":
+        return d.square() / 2
+    d = d.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    return (d.exp() - d - 1).clamp(max=10)
+
+
+def clipped_surrogate(
+    ratio: Tensor, advantage: Tensor, clip_low: float, clip_high: float, dual_clip: float | None
+) -> Tensor:
+    """Return the clipped policy loss max(-Aρ, -A clip(ρ, 1 - ε_low, 1 + ε_high)), at most -A c where A < 0.
+
+    Args:
+        ratio: ρ = π / π_old, [L].
+        advantage: A, [L].
+        clip_low: ε_low, in [0, 1].
+        clip_high: ε_high, at least 0; larger than ε_low is "clip-higher".
+        dual_clip: c, above 1, which bounds the loss of a bad action that has become likely; None leaves it unbounded.
+
+    Returns:
+        Loss per token, [L].
+    """
+    loss = (-advantage * ratio).maximum(-advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
+    if dual_clip is not None:
+        loss = loss.where(advantage >= 0, loss.minimum(-advantage * dual_clip))
+    return loss
+
+
+def token_weights(tokens: TokenBatch, aggregation: Aggregation) -> Tensor:
+    """Return the weight of each counted token in the loss; "seq" is a row, one decision.
+
+    Args:
+        tokens: A micro-batch.
+        aggregation: ``token-mean`` weighs tokens alike over the whole batch, ``seq-mean-token-sum`` averages over rows
+            the sums of their tokens, ``seq-mean-token-mean`` the means of their tokens. Rows without tokens count as
+            rows.
+
+    Returns:
+        Weights of the tokens under the mask, in order.
+    """
+    in_row = tokens.tokens_in_row[tokens.mask]
+    if aggregation == "token-mean":
+        return in_row.new_full(in_row.shape, 1 / max(tokens.total_tokens, 1))
+    if aggregation == "seq-mean-token-sum":
+        return in_row.new_full(in_row.shape, 1 / max(tokens.total_rows, 1))
+    return 1 / (in_row * tokens.total_rows)
+
+
+def policy_loss(
+    tokens: TokenBatch,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None,
+    kl_coef: float,
+    kl_estimator: KLEstimator,
+    entropy_coef: float,
+    aggregation: Aggregation,
+) -> Loss:
+    """Return Σ w (surrogate + β KL - α entropy) with the weights w of ``token_weights``.
+
+    The metrics are means over the counted tokens of the whole batch, except ``policy_loss``, which is weighted like the
+    loss.
+
+    Args:
+        tokens: A micro-batch.
+        clip_low: ε_low of ``clipped_surrogate``.
+        clip_high: ε_high of ``clipped_surrogate``.
+        dual_clip: c of ``clipped_surrogate``.
+        kl_coef: β, at least 0.
+        kl_estimator: Estimator of ``kl_divergence``.
+        entropy_coef: α, at least 0.
+        aggregation: Weights of ``token_weights``.
+
+    Returns:
+        The loss and its metrics; ``kl`` and ``entropy`` only where the batch has ``ref_logp`` and ``entropy``.
+
+    Raises:
+        AlgorithmError: If a coefficient is above 0 and its column is absent.
+    """
+    for name, coefficient, column in (
+        ("ref_logp", kl_coef, tokens.ref_logp),
+        ("entropy", entropy_coef, tokens.entropy),
+    ):
+        if coefficient > 0 and column is None:
+            raise AlgorithmError(f"a coefficient of {coefficient} needs {name!r}, which the token batch lacks")
+    keep = tokens.mask
+    weights = token_weights(tokens, aggregation)
+    logp, advantage = tokens.logp[keep], tokens.advantage[keep]
+    log_ratio = (logp - tokens.old_logp[keep]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    ratio = log_ratio.exp()
+    surrogate = clipped_surrogate(ratio, advantage, clip_low, clip_high, dual_clip)
+    total = (weights * surrogate).sum()
+    low, high = (advantage < 0) & (ratio < 1 - clip_low), (advantage > 0) & (ratio > 1 + clip_high)
+    means = {
+        "clip_ratio/low_mean": low,
+        "clip_ratio/high_mean": high,
+        "clip_ratio/region_mean": low | high,
+        "ppo_kl": -log_ratio,
+    }
+    if dual_clip is not None:
+        means["clip_ratio/dual_mean"] = (advantage < 0) & (ratio > dual_clip)
+    metrics = {"policy_loss": total.detach()}
+    if tokens.ref_logp is not None:
+        means["kl"] = kl_divergence(logp, tokens.ref_logp[keep], kl_estimator)
+        total = total + kl_coef * (weights * means["kl"]).sum()
+    if tokens.entropy is not None:
+        means["entropy"] = tokens.entropy[keep]
+        total = total - entropy_coef * (weights * means["entropy"]).sum()
+    metrics |= {name: value.detach().sum() / max(tokens.total_tokens, 1) for name, value in means.items()}
+    return Loss(total, metrics)
