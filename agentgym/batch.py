@@ -1,7 +1,8 @@
 """The columns every algorithm reads, and the credit it answers with.
 
-Letters: R rows (decisions), L response tokens, G groups, E episodes. Row columns are ``[R]``, token columns ``[L]`` with
-``token_offsets`` ``[R + 1]``. Nothing is padded and row order carries no meaning: shuffling rows permutes the answer.
+Letters: R rows (decisions), L response tokens, G groups, E episodes. Row columns are ``[R]``, token columns ``[L]``
+with ``token_offsets`` ``[R + 1]``. Nothing is padded and row order carries no meaning: shuffling rows permutes the
+answer.
 """
 
 from __future__ import annotations
@@ -160,7 +161,10 @@ class StepBatch:
 
 
 _ROW_COLUMNS = frozenset(
-    "group episode t anchor state reward env_reward terminated truncated valid format_ok won score".split()
+    (
+        *("group", "episode", "t", "anchor", "state", "reward", "env_reward"),
+        *("terminated", "truncated", "valid", "format_ok", "won", "score"),
+    )
 )
 
 

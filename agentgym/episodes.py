@@ -1,8 +1,8 @@
 """What was recorded: steps, episodes, groups, and the one recorder that makes them.
 
-Wrappers and rollout collectors drive the same ``Recorder``. A step holds what the agent saw *before* it acted, what it did, and
-what the environment answered with; token data are null unless a policy adds them by ``annotate``. Nothing is re-tokenised later:
-token ids are what the model saw and said.
+Wrappers and rollout collectors drive the same ``Recorder``. A step holds what the agent saw *before* it acted, what it
+did, and what the environment answered with; token data are null unless a policy adds them by ``annotate``. Nothing is
+re-tokenised later: token ids are what the model saw and said.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from agentgym.errors import RecorderError
 
-__all__ = ["Context", "End", "Episode", "EpisodeRecorder", "Group", "Recorder", "TokenSequence", "Step"]
+__all__ = ["Context", "End", "Episode", "EpisodeRecorder", "Group", "Recorder", "Step", "TokenSequence"]
 
 Context = Literal["transcript", "window"]
 End = Literal["success", "failure", "step_limit", "token_limit", "environment_fault", "policy_fault"]
@@ -36,7 +36,8 @@ class Step:
         logprobs: Log-probability of each response token under the distribution that was sampled from, natural log.
         allowed_ids: Where sampling was constrained, the token ids each response token was chosen among; else None.
         reward: The environment's own reward.
-        shaped_reward: The reward after every shaping wrapper; what training uses. Equal to ``reward`` where nothing shapes.
+        shaped_reward: The reward after every shaping wrapper; what training uses. Equal to ``reward`` where nothing
+            shapes.
         terminated: Whether the task ended here.
         truncated: Whether a limit ended the episode here.
         format_ok: Whether the response had the asked-for form; True where no form is asked for.
@@ -88,7 +89,9 @@ def _join(parts: Sequence[tuple[int, Step]]) -> TokenSequence:
     logprobs: list[float] = []
     for row, step in parts:
         if step.prompt_ids is None or step.response_ids is None or step.logprobs is None:
-            raise RecorderError(f"step {row} has no token data: it was recorded without a policy, so it cannot be trained on")
+            raise RecorderError(
+                f"step {row} has no token data: it was recorded without a policy and cannot be trained on"
+            )
         prompt, response = len(step.prompt_ids), len(step.response_ids)
         ids += step.prompt_ids + step.response_ids
         mask += [False] * prompt + [True] * response
@@ -228,7 +231,7 @@ class EpisodeRecorder:
             raise RecorderError("allowed_ids must have one entry for each of response_ids")
         given = {
             "response": response,
-            # Arrays and tensors are legal here; plain numbers compare, pickle and store the same wherever they came from.
+            # Arrays and tensors are legal here; plain numbers compare, pickle and store alike wherever they come from.
             "prompt_ids": None if prompt_ids is None else tuple(map(int, prompt_ids)),
             "response_ids": None if response_ids is None else tuple(map(int, response_ids)),
             "logprobs": None if logprobs is None else tuple(map(float, logprobs)),
@@ -242,7 +245,7 @@ class EpisodeRecorder:
     ) -> None:
         """Record the answer of the environment to ``action``; the arguments are what ``env.step`` took and returned.
 
-        Where a wrapper parsed the policy's text (``ActionTags``), ``info`` tells the text and the action that was sent on.
+        Where a wrapper parsed the policy's text (``ActionTags``), ``info`` tells the text and the action sent on.
         """
         self._check_running("step")
         before = self._info

@@ -1,9 +1,9 @@
-"""Names for moments: canonical text to a 128-bit hash that is the same on every machine.
+r"""Names for moments: canonical text to a 128-bit hash that is the same on every machine.
 
-A moment has two names. ``obs_hash`` names what the agent saw, ``state_hash`` what is true. Both are 32 hexadecimal digits of
-BLAKE2b with a 16-byte digest, so they do not depend on the process, the platform or ``PYTHONHASHSEED``.
+A moment has two names. ``obs_hash`` names what the agent saw, ``state_hash`` what is true. Both are 32 hexadecimal
+digits of BLAKE2b with a 16-byte digest, so they do not depend on the process, the platform or ``PYTHONHASHSEED``.
 
->>> text_hash("a shelf") == text_hash("a  shelf\\n", canonical="whitespace")
+>>> text_hash("a shelf") == text_hash("a  shelf\n", canonical="whitespace")
 True
 >>> value_hash({"a": 1, "b": [2, None]}) == value_hash({"b": [2, None], "a": 1})
 True
@@ -57,7 +57,7 @@ def value_hash(value: Any) -> str:
     """Return the hash of a JSON-like value; the order of mapping keys does not matter.
 
     Raises:
-        TypeError: If the value holds something JSON cannot name, such as a set, an object or a key that is not a string.
+        TypeError: If the value holds what JSON cannot name, such as a set, an object or a key that is no string.
         ValueError: If the value holds NaN or an infinity.
     """
     _check_keys(value)

@@ -1,7 +1,8 @@
 """A Gymnasium space that holds any text.
 
-Gymnasium's own ``Text`` space checks a character set and a maximum length, so ordinary sentences fall outside its default and
-a membership test costs time in the length of the text. Observations and actions of text worlds are any string.
+Gymnasium's own ``Text`` space checks a character set and a maximum length, so ordinary sentences fall outside its
+default and a membership test costs time in the length of the text. Observations and actions of text worlds are any
+string.
 """
 
 from __future__ import annotations
@@ -63,14 +64,14 @@ class UnicodeText(gym.spaces.Space[str]):
         return hash((UnicodeText, self.sample_length))
 
 
-# ``AsyncVectorEnv`` shares observations through memory unless told otherwise, and asks each kind of space how. Text has no fixed
-# size: every environment gets this many bytes of UTF-8, and a longer text is refused rather than cut.
+# ``AsyncVectorEnv`` shares observations through memory unless told otherwise, and asks each kind of space how. Text has
+# no fixed size: every environment gets this many bytes of UTF-8, and a longer text is refused rather than cut.
 _SHARED_BYTES = 1 << 17
 _LENGTH_BYTES = 4
 
 
 class _SharedTexts(Sequence[str]):
-    """A live view of one text per environment; copying it (what the vector environment returns) gives a tuple of strings."""
+    """A live view of one text per environment; its copy, which a vector environment returns, is a tuple of strings."""
 
     def __init__(self, memory: Any, n: int) -> None:
         self._memory = memory

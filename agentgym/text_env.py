@@ -1,7 +1,7 @@
-"""The contract of a text world: a Gymnasium environment with names for its states, and snapshots through a wrapper stack.
+"""The contract of a text world: a Gymnasium environment whose states have names and can be saved, wrappers included.
 
-A world subclasses ``TextEnv`` and implements four hooks (``_begin``, ``_act``, ``_status``, ``state_text``), and two more
-(``_get_state``, ``_set_state``) if it can be saved. Everything Gymnasium asks for follows from them.
+A world subclasses ``TextEnv`` and implements four hooks (``_begin``, ``_act``, ``_status``, ``state_text``), and two
+more (``_get_state``, ``_set_state``) if it can be saved. Everything Gymnasium asks for follows from them.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Status(NamedTuple):
 class TextEnv(gym.Env[str, str]):
     """Base class of text worlds; observations and actions are any string.
 
-    Subclasses set ``task_id``, ``task_type`` and ``goal`` in ``_begin``. The reward is on the unit scale: 1.0 on success, graded
-    where the task is graded. Running out of steps is the registration's ``max_episode_steps``, hence ``truncated``, never
-    ``terminated``.
+    Subclasses set ``task_id``, ``task_type`` and ``goal`` in ``_begin``. The reward is on the unit scale: 1.0 on
+    success, graded where the task is graded. Running out of steps is the registration's ``max_episode_steps``, hence
+    ``truncated``, never ``terminated``.
 
     Args:
         render_mode: ``"ansi"`` returns the last observation from ``render``, ``"human"`` prints it.
@@ -122,7 +122,7 @@ class TextEnv(gym.Env[str, str]):
 
     def _set_state(self, state: Any) -> None:
         """Put the world into a state that ``_get_state`` returned; must not keep a reference to mutable parts of it."""
-        raise SnapshotError(f"{type(self).__name__} cannot restore a state; wrap it in agentgym.wrappers.ReplaySnapshot")
+        raise SnapshotError(f"{type(self).__name__} cannot restore states; wrap it in agentgym.wrappers.ReplaySnapshot")
 
     # What Gymnasium asks for ------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class TextEnv(gym.Env[str, str]):
         }
         return cast("dict[str, Any]", info)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """Return the last observation (``ansi``) or print it (``human``)."""
         if self.render_mode == "ansi":
             return self._last_text or ""
@@ -211,8 +211,8 @@ class TextEnv(gym.Env[str, str]):
     def reseed(self, fork_id: int) -> None:
         """Give this branch a generator of its own, derived from the present one and ``fork_id``.
 
-        ``restore`` brings the generator back too, so that two forks replay the same chance. A fork that must be an independent
-        sample calls this after it.
+        ``restore`` brings the generator back too, so that two forks replay the same chance. A fork that must be an
+        independent sample calls this after it.
         """
         entropy = int(self.np_random.integers(0, 2**63))
         self.np_random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([entropy, fork_id])))
@@ -326,7 +326,7 @@ def reseed(env: gym.Env[Any, Any], fork_id: int) -> None:
     Raises:
         SnapshotError: If the world cannot be reseeded.
     """
-    # A wrapper that replays (ReplaySnapshot) must know of the reseeding, so the outermost layer that can reseed is asked.
+    # A wrapper that replays (ReplaySnapshot) must know of it, so the outermost layer that can reseed is asked.
     for layer in layers(env):
         if hasattr(type(layer), "reseed"):
             layer.reseed(fork_id)  # type: ignore[attr-defined]
