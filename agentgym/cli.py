@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import agentgym
+from agentgym.algos import PRESETS, get_algorithm, list_algorithms
 from agentgym.errors import AgentGymError, ConfigError, unknown_name
 from agentgym.registration import ENVIRONMENTS
 
@@ -59,6 +60,21 @@ def _spec(env_id: str) -> gym.envs.registration.EnvSpec:
         raise unknown_name("environment", env_id, ENVIRONMENTS) from None
 
 
+def _first_line(documented: Any) -> str:
+    """Return the first line of a docstring."""
+    return (documented.__doc__ or "").strip().partition("\n")[0]
+
+
+def _make(env_id: str, **options: Any) -> gym.Env[str, str]:
+    """Make an environment with those options that were given."""
+    _spec(env_id)
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return gym.make(env_id, **given)
+    except TypeError as error:
+        raise ConfigError(f"{env_id} does not take all of {', '.join(f'--{name}' for name in given)}: {error}") from error
+
+
 @app.command()
 def envs() -> None:
     """List the environments, and which games ALFWorld would play."""
@@ -66,8 +82,21 @@ def envs() -> None:
     for name in ENVIRONMENTS:
         spec = _spec(name)
         world = gym.envs.registration.load_env_creator(str(spec.entry_point))
-        table.add_row(name, str(spec.max_episode_steps), (world.__doc__ or "").strip().partition("\n")[0])
+        table.add_row(name, str(spec.max_episode_steps), _first_line(world))
     _console.print(table)
+
+
+@app.command()
+def algos() -> None:
+    """List the algorithms, and the presets with published settings."""
+    methods = Table("algorithm", "what it is")
+    for name in list_algorithms():
+        methods.add_row(name, _first_line(type(get_algorithm(name))))
+    _console.print(methods)
+    _console.print("Presets, published settings by name:")
+    for name, preset in PRESETS.items():
+        settings = ", ".join(f"{key}={value}" for key, value in preset.settings.items())
+        _console.print(f"\n{name} ({preset.algorithm}): {preset.source}\n  {settings}")
 
 
 @app.command()
@@ -79,27 +108,24 @@ def play(
     data: Data = None,
 ) -> None:
     """Play an environment yourself, in the terminal."""
-    _spec(env)
-    given = {key: value for key, value in {"split": split, "data": data}.items() if value is not None}
-    world = gym.make(env, disable_env_checker=True, **given)
+    world = _make(env, split=split, data=data)
     observation, info = world.reset(seed=seed, options={"task": task} if task else None)
     _console.print("Type what you do. /actions lists what works now, /goal repeats the goal, /quit leaves.\n")
     _console.print(observation)
-    steps = _play(world, info)
+    _console.print(f"\n{_play(world, info)}")
     world.close()
-    _console.print(f"You left after {steps} steps." if steps is not None else "")
 
 
-def _play(world: gym.Env[str, str], info: dict[str, Any]) -> int | None:
-    """Read commands until the episode ends or the player leaves; return the number of steps if the player left."""
+def _play(world: gym.Env[str, str], info: dict[str, Any]) -> str:
+    """Read and carry out commands until the episode ends or the player leaves; return how it went."""
     steps = 0
     while True:
         try:
             line = _console.input("\n> ").strip()
         except (EOFError, KeyboardInterrupt):
-            return steps
+            line = "/quit"
         if line == "/quit":
-            return steps
+            return f"You left after {steps} steps."
         if line == "/goal":
             _console.print(info["goal"])
         elif line == "/actions":
@@ -109,5 +135,4 @@ def _play(world: gym.Env[str, str], info: dict[str, Any]) -> int | None:
             steps += 1
             _console.print(observation)
             if terminated or truncated:
-                _console.print(f"\n{'Solved' if info['won'] else 'Over'} after {steps} steps, score {info['score']:g}.")
-                return None
+                return f"{'Solved' if info['won'] else 'Over'} after {steps} steps, score {info['score']:g}."
