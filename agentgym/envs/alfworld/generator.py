@@ -1,39 +1,32 @@
 """Built-in household games without end: rooms, contents and tasks of our own, in the manner of ALFWorld's.
 
-A task id names a split, a configuration and a number, and rebuilds exactly the same game anywhere: ``builtin/train/17``, or
+A task id names a split, a configuration and a number, and rebuilds the same game anywhere: ``builtin/train/17``, or
 ``builtin/train/hard/17`` when the configuration is not the default.
 
 What is kept apart, and how:
 
-- ``valid_unseen`` rooms and training rooms differ in their census (how many receptacles of each type): a hash of the census
-  puts it on one side or the other, so no draw can ever cross the line.
-- ``valid_seen`` and ``valid_train`` games are played in training rooms, with tasks (type, object and target, in that very
-  layout) that a hash has taken away from training.
+- ``valid_unseen`` rooms and training rooms differ in their census (how many receptacles of each type): a hash of the
+  census puts it on one side or the other, so no draw can ever cross the line.
+- ``valid_seen`` and ``valid_train`` games are played in training rooms, with tasks (type, object and target, in that
+  very layout) that a hash has taken away from training.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import re
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from agentgym.envs.alfworld.expert import plan
+from agentgym.envs.alfworld.game import TASK_PREFIX, TASK_TYPES, Game, Goal, Item, Receptacle
 from agentgym.envs.alfworld.rooms import CAPACITY, CONTENTS, ITEMS, KINDS, Room, Stream, draw_room
-from agentgym.errors import ConfigError, TaskNotFoundError, suggest, unknown_name
+from agentgym.errors import ConfigError, TaskNotFoundError, unknown_name
 from agentgym.identity import text_hash, value_hash
 
-__all__ = ["PRESETS", "SPLITS", "TASK_TYPES", "BuiltinGames", "GeneratorConfig"]
-
-TASK_TYPES: Final = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
-"""The six task types of ALFWorld; game number ``n`` is of type ``n`` modulo the number of types in use."""
+__all__ = ["PRESETS", "SPLITS", "BuiltinGames", "GeneratorConfig"]
 
 SPLITS: Final = ("train", "valid_seen", "valid_unseen", "valid_train")
 
@@ -45,10 +38,10 @@ _SENTENCES: Final = {
     "pick_cool_then_place_in_recep": ("put a cool {x} in {y}.", "cool some {x} and put it in {y}."),
     "pick_two_obj_and_place": ("put two {x} in {y}.", "find two {x} and put them in {y}."),
 }
-_TREATMENT: Final = {
-    "pick_clean_then_place_in_recep": ("clean", "sinkbasin"),
-    "pick_heat_then_place_in_recep": ("heat", "microwave"),
-    "pick_cool_then_place_in_recep": ("cool", "fridge"),
+_TREATMENT: Final = {  # the trait an item needs, the state it must reach, where that is done
+    "pick_clean_then_place_in_recep": ("clean", "clean", "sinkbasin"),
+    "pick_heat_then_place_in_recep": ("heat", "hot", "microwave"),
+    "pick_cool_then_place_in_recep": ("cool", "cool", "fridge"),
 }
 _ROOMS_FOR: Final = {
     "pick_and_place_simple": frozenset(KINDS),
@@ -61,6 +54,8 @@ _ROOMS_FOR: Final = {
 _LAMP_ROOMS: Final = frozenset({"bedroom", "living"})
 _BASINS: Final = frozenset({"sinkbasin", "bathtubbasin"})
 _DRAWS: Final = 200
+_NUMBERS: Final = 2**31
+_ID = re.compile(r"builtin/(?P<split>\w+)/(?:(?P<label>\w+)/)?(?P<number>0|[1-9]\d{0,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +79,8 @@ class GeneratorConfig:
     receptacles: tuple[int, int] = (10, 14)
     items: tuple[int, int] = (12, 18)
     closed: float = 0.85
-    hidden: float = 0.5
-    steps: tuple[int, int] = (3, 20)
+    hidden: float = 0.6
+    steps: tuple[int, int] = (4, 20)
 
     def __post_init__(self) -> None:
         for name, allowed in (("task_types", TASK_TYPES), ("kinds", KINDS)):
@@ -98,7 +93,9 @@ class GeneratorConfig:
         for task_type in self.task_types:
             if not _ROOMS_FOR[task_type] & set(self.kinds):
                 rooms = ", ".join(sorted(_ROOMS_FOR[task_type]))
-                raise ConfigError(f"no room for task type {task_type!r} among kinds={self.kinds}; it needs one of: {rooms}")
+                raise ConfigError(
+                    f"no room for task type {task_type!r} among kinds={self.kinds}; it needs one of: {rooms}"
+                )
         for name, low, high in (("receptacles", 8, 24), ("items", 4, 60), ("steps", 1, 50)):
             least, most = getattr(self, name)
             if not low <= least <= most <= high:
@@ -145,18 +142,18 @@ def _starts(room: Room) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _task_split(room: Room, task_type: str, x: str, y: str) -> str:
+def _task_split(layout: str, task_type: str, x: str, y: str) -> str:
     """Return the one split that may play this task in this training room."""
-    share = int(text_hash(f"{room.layout}|{task_type}|{x}|{y}")[:8], 16) % 10
+    share = int(text_hash(f"{layout}|{task_type}|{x}|{y}")[:8], 16) % 10
     return "valid_seen" if share == 0 else "valid_train" if share == 1 else "train"
 
 
 def _targets(room: Room, task_type: str, x: str) -> list[str]:
     """Return the receptacle types (or the lamp) that a task of this type may name with item type ``x``."""
     starts = _starts(room)
-    treatment, tool = _TREATMENT.get(task_type, ("", ""))
+    trait, _, tool = _TREATMENT.get(task_type, ("", "", ""))
     traits = ITEMS[x].traits
-    if "fixed" in traits or (treatment and treatment not in traits):
+    if "fixed" in traits or (trait and trait not in traits):
         return []
     if task_type == "look_at_obj_in_light":
         return ["desklamp"] if starts[x] and starts["desklamp"] else []
@@ -173,13 +170,22 @@ def _targets(room: Room, task_type: str, x: str) -> list[str]:
 def _tasks(room: Room, task_type: str, split: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the tasks of a split in a room: item types, each with its targets."""
     found = []
+    layout = room.layout
     for x in CONTENTS[room.kind]:
         targets = _targets(room, task_type, x)
         if split != "valid_unseen":
-            targets = [y for y in targets if _task_split(room, task_type, x, y) == split]
+            targets = [y for y in targets if _task_split(layout, task_type, x, y) == split]
         if targets:
             found.append((x, tuple(targets)))
     return tuple(found)
+
+
+@lru_cache(maxsize=8192)
+def _receptacles(room: Room) -> tuple[Receptacle, ...]:
+    return tuple(Receptacle(f"{p.type} {p.number}", p.type, p.spot, p.closed) for p in room.pieces)
+
+
+_CAN_CONTAIN: Final = frozenset((place, name) for name, item in ITEMS.items() for place in item.places)
 
 
 class _Contents:
@@ -212,3 +218,161 @@ class _Contents:
         self.count[name] = self.count.get(name, 0) + 1
         self.placed.append((name, chosen))
         return True
+
+    def fill(self, total: int, task_item: str, avoid: str, hidden: float) -> None:
+        """Add things up to ``total``; a spare one of the task's item lies where the others may lie."""
+        for _ in range(4 * total):
+            if len(self.placed) >= total:
+                return
+            name = self.stream.pick(CONTENTS[self.room.kind])
+            most = 1 if "fixed" in ITEMS[name].traits else 3 if name == task_item else 2
+            if self.count.get(name, 0) >= most:
+                continue
+            if name == task_item:
+                self.place(name, avoid, self.stream.chance(hidden))
+            else:
+                self.place(name)
+
+    def items(self) -> tuple[Item, ...]:
+        """Return the items as texts list them: types rising, numbers falling; no number gives the task away."""
+        self.stream.shuffle(self.placed)
+        count: dict[str, int] = {}
+        numbered = []
+        for name, place in self.placed:
+            count[name] = count.get(name, 0) + 1
+            numbered.append((name, -count[name], place))
+        return tuple(
+            _build_item(name, -number, place, self.room.pieces[place].spot) for name, number, place in sorted(numbered)
+        )
+
+
+@lru_cache(maxsize=65536)
+def _build_item(name: str, number: int, place: int, spot: int) -> Item:
+    traits = ITEMS[name].traits
+    return Item(
+        name=f"{name} {number}",
+        type=name,
+        receptacles=(place,),
+        locations=(spot,),
+        pickupable="fixed" not in traits,
+        cleanable="clean" in traits,
+        heatable="heat" in traits,
+        coolable="cool" in traits,
+        toggleable="light" in traits,
+        sliceable="slice" in traits,
+        is_receptacle="vessel" in traits,
+    )
+
+
+def _furnish(
+    stream: Stream, config: GeneratorConfig, room: Room, task_type: str, x: str, y: str
+) -> tuple[Item, ...] | None:
+    """Fill a room for a task, or return None if something it needs found no place."""
+    contents = _Contents(stream, room)
+    look = task_type == "look_at_obj_in_light"
+    for _ in range(2 if task_type == "pick_two_obj_and_place" else 1):
+        if not contents.place(x, y, stream.chance(config.hidden)):
+            return None
+    if look or (room.kind in _LAMP_ROOMS and stream.chance(0.5)):
+        contents.place("desklamp")
+    contents.fill(stream.between(*config.items), x, y, config.hidden)
+    return contents.items()
+
+
+def _goal(task_type: str, x: str, y: str) -> Goal:
+    if task_type == "look_at_obj_in_light":
+        return Goal(x, lamp_type=y)
+    _, state, _ = _TREATMENT.get(task_type, ("", None, ""))
+    return Goal(x, receptacle_type=y, state=state, count=2 if task_type == "pick_two_obj_and_place" else 1)
+
+
+@lru_cache(maxsize=4096)
+def _make(config: GeneratorConfig, split: str, number: int) -> Game:
+    """Make game ``number``: draw rooms and tasks until the expert wins within the wanted number of steps."""
+    task_type = config.task_types[number % len(config.task_types)]
+    kinds = [kind for kind in config.kinds if kind in _ROOMS_FOR[task_type]]
+    stream = Stream("game", config.label, split, number)
+    for _ in range(_DRAWS):
+        room = _room(config, split == "valid_unseen", stream.pick(kinds), stream.below(config.rooms))
+        tasks = _tasks(room, task_type, split)
+        if not tasks:
+            continue
+        x, targets = stream.pick(tasks)
+        y = stream.pick(targets)
+        items = _furnish(stream, config, room, task_type, x, y)
+        if items is None:
+            continue
+        game = Game(
+            id=_task_id(config, split, number),
+            task=TASK_PREFIX + stream.pick(_SENTENCES[task_type]).format(x=x, y=y),
+            receptacles=_receptacles(room),
+            items=items,
+            can_contain=_CAN_CONTAIN,
+            start_location=0,
+            goal=_goal(task_type, x, y),
+        )
+        steps = plan(game)
+        if steps is not None and config.steps[0] <= len(steps) <= config.steps[1]:
+            return replace(game, walkthrough=tuple(steps))
+    raise ConfigError(
+        f"in {_DRAWS} draws no {task_type} game took the expert {config.steps} steps; widen steps=(least, most)"
+    )
+
+
+def _task_id(config: GeneratorConfig, split: str, number: int) -> str:
+    label = config.label
+    return f"builtin/{split}/{number}" if label == "default" else f"builtin/{split}/{label}/{number}"
+
+
+class BuiltinGames:
+    """The built-in games of one split and configuration.
+
+    Example:
+        >>> games = BuiltinGames("valid_unseen")
+        >>> games.load("builtin/valid_unseen/0").task_type
+        'pick_and_place_simple'
+
+    Args:
+        split: One of ``SPLITS``.
+        config: How hard the games are: a configuration or the name of one of ``PRESETS``.
+
+    Raises:
+        ConfigError: If the split or the preset does not exist.
+    """
+
+    def __init__(self, split: str = "train", config: GeneratorConfig | str = "default") -> None:
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
+        if isinstance(config, str):
+            if config not in PRESETS:
+                raise unknown_name("preset of built-in games", config, PRESETS)
+            config = PRESETS[config]
+        self.split = split
+        self.config = config
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """Return the id of a game, each as likely as the others."""
+        return _task_id(self.config, self.split, int(rng.integers(_NUMBERS)))
+
+    def ids(self, n: int) -> tuple[str, ...]:
+        """Return the ids of the first ``n`` games, a fixed set for evaluation that deals the task types in turn."""
+        return tuple(_task_id(self.config, self.split, number) for number in range(n))
+
+    def load(self, task_id: str) -> Game:
+        """Return the game of this id, the same on every machine.
+
+        Raises:
+            TaskNotFoundError: If the id is not one of this split and configuration.
+        """
+        match = _ID.fullmatch(task_id)
+        if match is None or int(match["number"]) >= _NUMBERS:
+            raise TaskNotFoundError(
+                f"{task_id!r} is not the id of a built-in game, such as {_task_id(self.config, self.split, 17)!r}"
+            )
+        if (match["split"], match["label"] or "default") != (self.split, self.config.label):
+            raise TaskNotFoundError(
+                f"{task_id!r} is not a game of this split and configuration, whose ids look like "
+                f"{_task_id(self.config, self.split, int(match['number']))!r}; make the environment with the split and "
+                "difficulty that the id names"
+            )
+        return _make(self.config, self.split, int(match["number"]))

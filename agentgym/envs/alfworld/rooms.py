@@ -267,6 +267,12 @@ class Stream:
         """Return one of the options."""
         return options[self.below(len(options))]
 
+    def shuffle(self, items: list[T]) -> None:
+        """Put the items in any order, in place."""
+        for i in range(len(items) - 1, 0, -1):
+            j = self.below(i + 1)
+            items[i], items[j] = items[j], items[i]
+
     def weighted(self, options: Sequence[T], weights: Sequence[int]) -> T:
         """Return one of the options, by integer weights of which at least one is positive."""
         left = self.below(sum(weights))
@@ -287,13 +293,14 @@ class Piece:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Room:
     """A room without its contents.
 
     Attributes:
         kind: One of ``KINDS``.
-        pieces: Its receptacles by type and number; pieces with one ``spot`` are reached together.
+        pieces: Its receptacles as texts list them, types rising and numbers falling; those with one ``spot`` are
+            reached together.
     """
 
     kind: str
@@ -352,8 +359,8 @@ def draw_room(stream: Stream, kind: str, receptacles: tuple[int, int], closed: f
     pieces: list[Piece] = []
     spot = 0
     for name in sorted(counts):
-        for number in range(1, counts[name] + 1):
-            if number == 1 or name not in _STACKED or not stream.chance(_STACK_CHANCE):
+        for number in range(counts[name], 0, -1):
+            if number == counts[name] or name not in _STACKED or not stream.chance(_STACK_CHANCE):
                 spot += 1
             has_door = name in _ALWAYS_CLOSED or (name in _MAY_CLOSE and stream.chance(closed))
             pieces.append(Piece(name, number, spot, has_door))
