@@ -1,4 +1,4 @@
-"""Policies without a model: a random player and any function of the turn."""
+"""Policies without a model: a random player, the environment's own expert, and any function of the turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from agentgym.errors import PolicyError
 from agentgym.policies.base import Decision, Session, Turn
 
-__all__ = ["RandomPolicy", "ScriptedPolicy"]
+__all__ = ["ExpertPolicy", "RandomPolicy", "ScriptedPolicy", "expert_action"]
 
 
 class ScriptedPolicy:
@@ -52,3 +52,23 @@ class RandomPolicy(ScriptedPolicy):
 
     def __init__(self) -> None:
         super().__init__(_random_action, "random")
+
+
+def expert_action(turn: Turn) -> str:
+    """Return what the environment's own expert, its method ``expert_action()``, would do now.
+
+    Raises:
+        PolicyError: If the environment has none.
+    """
+    world = None if turn.env is None else turn.env.unwrapped
+    expert = getattr(world, "expert_action", None)
+    if expert is None:
+        raise PolicyError(f"{type(world).__name__} has no expert to ask: it does not define expert_action()")
+    return str(expert())
+
+
+class ExpertPolicy(ScriptedPolicy):
+    """Plays what the environment's own expert would."""
+
+    def __init__(self) -> None:
+        super().__init__(expert_action, "expert")
