@@ -153,7 +153,7 @@ class Goal:
         return _STATE_TASKS[self.state] if self.state else "pick_and_place_simple"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Game:
     """Describe one game completely.
 

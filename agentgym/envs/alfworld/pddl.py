@@ -1,0 +1,390 @@
+"""Reads the games of ALFWorld: a PDDL problem, in JSON, becomes a `Game` in about a millisecond.
+
+The problems are written by one program, in one shape: flat facts, one of six goal formulas. The parser takes exactly that and refuses
+everything else by name, so that a truncated, foreign or hostile file costs one clear `GameFileError` and little time or memory.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from agentgym.envs.alfworld.game import TASK_PREFIX, Game, Goal, Item, Receptacle
+from agentgym.errors import GameFileError
+
+__all__ = ["MAX_GAME_BYTES", "game_from_record", "game_from_tree", "load_json", "parse_problem"]
+
+MAX_GAME_BYTES = 2_000_000
+"""Largest game that is read at all; real ones have about 90 kB."""
+_MAX_ITEMS = 1000
+_MAX_RECEPTACLES = 250
+_MAX_GOAL_TOKENS = 400
+_MAX_DEPTH = 30
+
+# Facts the rules never read: bookkeeping of the original, or flags without effect on texts, commands and goals.
+_IGNORED = frozenset({
+    "checked", "examined", "full", "isoff", "ison", "isreceptacleobjectfull", "moveable", "wasinreceptacle",
+})  # fmt: skip
+_ARITY = {
+    "atlocation": 2, "receptacleatlocation": 2, "objectatlocation": 2, "inreceptacle": 2, "inreceptacleobject": 2,
+    "receptacletype": 2, "objecttype": 2, "cancontain": 2, "openable": 1, "opened": 1, "isreceptacleobject": 1,
+    "cleanable": 1, "isclean": 1, "heatable": 1, "ishot": 1, "coolable": 1, "iscool": 1, "pickupable": 1,
+    "toggleable": 1, "istoggled": 1, "sliceable": 1, "issliced": 1,
+}  # fmt: skip
+_ITEM_FLAGS = {
+    "pickupable": "pickupable", "cleanable": "cleanable", "heatable": "heatable", "coolable": "coolable",
+    "toggleable": "toggleable", "sliceable": "sliceable", "is_receptacle": "isreceptacleobject", "clean": "isclean",
+    "hot": "ishot", "cool": "iscool", "sliced": "issliced", "toggled": "istoggled",
+}  # fmt: skip
+_SECTIONS = re.compile(
+    r"\s*\(\s*define\s*\(\s*problem\s+[^\s()]+\s*\)\s*\(\s*:domain\s+(?P<domain>[^\s()]+)\s*\)"
+    r"\s*\(\s*:objects\s(?P<objects>[^()]*)\)\s*\(\s*:init\s(?P<facts>.*)\)\s*(?P<goal>\(\s*:goal\s.*)\)\s*",
+    re.DOTALL,
+)
+_TASK_RULE = re.compile(r'("task": \[\s*\{\s*"rhs": )("(?:[^"\\]|\\.)*")')
+_STATES = {"clean": ("cleanable", "isclean"), "hot": ("heatable", "ishot"), "cool": ("coolable", "iscool")}
+
+_RULES = {"pddl_domain": "58c3e77f33d002076cb0af181f5999e1", "grammar": "5bf123e01360f878217d485e2b36d294"}
+"""Digests of the domain and the grammar (its task sentence apart) that this engine implements and that ALFWorld's games carry."""
+
+Block = frozenset[tuple[str, ...]]
+
+_can_contain_seen: dict[frozenset[tuple[str, str]], frozenset[tuple[str, str]]] = {}
+
+
+class _Refused(Exception):
+    """Why a problem is not one of ALFWorld's."""
+
+
+def load_json(data: bytes | str, where: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Args:
+        data: The text, at most `MAX_GAME_BYTES` long.
+        where: File (and line) that errors name.
+
+    Raises:
+        GameFileError: If it is too large, not JSON, or not an object.
+    """
+    if len(data) > MAX_GAME_BYTES:
+        _fail(where, f"it has {len(data):,} bytes, a game has at most {MAX_GAME_BYTES:,}")
+    try:
+        record = json.loads(data)
+    except RecursionError:
+        _fail(where, "its JSON is nested too deeply")
+    except ValueError as error:
+        _fail(where, f"it is not JSON, or was cut off ({error})")
+    if not isinstance(record, dict):
+        _fail(where, f"it holds a JSON {type(record).__name__}, not an object")
+    return record
+
+
+def game_from_record(record: Mapping[str, Any], where: str) -> Game:
+    """Build the game of one packed line: ``id``, ``task``, ``pddl_problem`` and perhaps ``walkthrough``.
+
+    Raises:
+        GameFileError: If a field is missing, of the wrong type, or not a game of ALFWorld.
+    """
+    fields = [_text(record, key, where) for key in ("id", "task", "pddl_problem")]
+    return parse_problem(fields[2], where=where, task_id=fields[0], task=fields[1], walkthrough=_walkthrough(record, where))
+
+
+def game_from_tree(record: Mapping[str, Any], where: str, task_id: str) -> Game:
+    """Build the game of an original ``game.tw-pddl`` file.
+
+    Raises:
+        GameFileError: If a field is missing or of the wrong type, if the file brings other rules or texts than ALFWorld 0.4's, or if
+            its problem is not a game of ALFWorld.
+    """
+    rules = _TASK_RULE.split(_text(record, "grammar", where))
+    if len(rules) != 4:
+        _fail(where, "its grammar has no single task sentence")
+    for name, text in (("pddl_domain", _text(record, "pddl_domain", where)), ("grammar", rules[0] + rules[1] + rules[3])):
+        if rules_digest(text) != _RULES[name]:
+            _fail(
+                where,
+                f"its {name} is not ALFWorld 0.4's, so the native engine could not play it exactly; "
+                "download the games again with alfworld-download, or play this file with backend='textworld'",
+            )
+    task = load_json(f'{{"task": {rules[2]}}}', where)["task"]
+    return parse_problem(
+        _text(record, "pddl_problem", where),
+        where=where,
+        task_id=task_id,
+        task=task,
+        walkthrough=_walkthrough(record, where),
+    )
+
+
+def rules_digest(text: str) -> str:
+    """Name a domain or grammar by its content, whatever its comments and white space."""
+    bare = " ".join(re.sub(r"^\s*;.*|;;.*", "", text, flags=re.MULTILINE).split())
+    return hashlib.blake2b(bare.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def parse_problem(
+    problem: str, *, where: str, task_id: str, task: str, walkthrough: tuple[str, ...] | None = None
+) -> Game:
+    """Build a game from the text of a PDDL problem.
+
+    Args:
+        problem: The text.
+        where: File (and line) that errors name.
+        task_id: Id of the game.
+        task: Goal line that the first observation shows.
+        walkthrough: Commands that win.
+
+    Raises:
+        GameFileError: If the text is not a problem of ALFWorld's domain.
+    """
+    try:
+        return _Reader(problem).game(task_id, task, walkthrough)
+    except _Refused as error:
+        _fail(where, str(error))
+
+
+def _fail(where: str, reason: str) -> NoReturn:
+    raise GameFileError(f"{where} is not a game of ALFWorld: {reason}.")
+
+
+def _text(record: Mapping[str, Any], key: str, where: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str):
+        _fail(where, f"its {key!r} is {'missing' if value is None else type(value).__name__ + ', not text'}")
+    return value
+
+
+def _walkthrough(record: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
+    commands = record.get("walkthrough")
+    if commands is None:
+        return None
+    if not isinstance(commands, list) or not all(isinstance(command, str) for command in commands):
+        _fail(where, "its 'walkthrough' is not a list of commands")
+    return tuple(commands)
+
+
+class _Reader:
+    """The facts of one problem, by predicate; everything in lower case, as the original reads it."""
+
+    def __init__(self, problem: str) -> None:
+        text = problem.lower()
+        if ";" in text:
+            text = re.sub(r";[^\n]*", "", text)
+        sections = _SECTIONS.fullmatch(text)
+        if sections is None:
+            raise _Refused("its PDDL is not one (define (problem ..) (:domain ..) (:objects ..) (:init ..) (:goal ..)), or was cut off")
+        if sections["domain"] != "alfred":
+            raise _Refused(f"its PDDL domain is {sections['domain'][:40]!r}, not 'alfred'")
+        self.goal_text = sections["goal"]
+        self.facts: dict[str, list[list[str]]] = {name: [] for name in _ARITY}
+        *facts, rest = sections["facts"].split(")")
+        if rest.strip():
+            raise _Refused(f"its initial state ends in {rest.strip()[:40]!r}")
+        for fact in facts:
+            words = fact.split()
+            if not words or words[0][0] != "(" or fact.count("(") != 1:
+                raise _Refused(f"its initial state has {fact.strip()[:60]!r} where a flat fact should be")
+            self._add(words[0][1:], words[1:])
+
+    def _add(self, name: str, arguments: list[str]) -> None:
+        arity = _ARITY.get(name)
+        if arity is None:
+            if name not in _IGNORED:
+                raise _Refused(f"its initial state has the unknown fact {name[:40]!r}")
+        elif len(arguments) != arity:
+            raise _Refused(f"its fact {name!r} has {len(arguments)} arguments, not {arity}")
+        else:
+            self.facts[name].append(arguments)
+
+    def game(self, task_id: str, task: str, walkthrough: tuple[str, ...] | None) -> Game:
+        facts = self.facts
+        kinds = self._once("receptacletype", "type")
+        spot_of = self._once("receptacleatlocation", "location")
+        item_kinds = self._once("objecttype", "type")
+        if len(kinds) > _MAX_RECEPTACLES or len(item_kinds) > _MAX_ITEMS:
+            raise _Refused(
+                f"it has {len(kinds)} receptacles and {len(item_kinds)} things; at most {_MAX_RECEPTACLES} and {_MAX_ITEMS} are read"
+            )
+        if len(facts["atlocation"]) != 1:
+            raise _Refused(f"its agent is at {len(facts['atlocation'])} locations")
+        start = facts["atlocation"][0][1]
+        places = {start, *spot_of.values(), *(location for _, location in facts["objectatlocation"])}
+        location = {name: number for number, name in enumerate(sorted(places))}
+        # Cracked eggs and their like have facts but no type: they can be taken, and fit nowhere.
+        untyped = {pair[0] for fact in ("inreceptacle", "objectatlocation", *_ITEM_FLAGS.values()) for pair in facts[fact]}
+        receptacle_ids, item_ids = sorted(kinds), sorted(untyped.union(item_kinds))
+        index = {name: number for number, name in enumerate(receptacle_ids)}
+        item_index = {name: number for number, name in enumerate(item_ids)}
+        names = _names([*receptacle_ids, *item_ids])
+        inside = self._grouped("inreceptacle", item_index, index, 0)
+        spots = self._grouped("objectatlocation", item_index, location, 0)
+        contents = self._grouped("inreceptacleobject", item_index, item_index, 1)
+        openable, opened = self._flagged("openable", index), self._flagged("opened", index)
+        flags = {name: self._flagged(fact, item_index) for name, fact in _ITEM_FLAGS.items()}
+        if missing := [name for name in receptacle_ids if name not in spot_of]:
+            raise _Refused(f"its receptacle {missing[0]!r} has no location")
+        receptacles = tuple(
+            Receptacle(names[name], kinds[name], location[spot_of[name]], name in openable, name in opened)
+            for name in receptacle_ids
+        )
+        items = tuple(
+            Item(
+                names[name],
+                item_kinds.get(name, ""),
+                inside.get(name, ()),
+                spots.get(name, ()),
+                contents.get(name, ()),
+                **{flag: name in having for flag, having in flags.items()},
+            )
+            for name in item_ids
+        )
+        can_contain = frozenset((_kind(r), _kind(o)) for r, o in facts["cancontain"])
+        return Game(
+            id=task_id,
+            task=task,
+            receptacles=receptacles,
+            items=items,
+            can_contain=_can_contain_seen.setdefault(can_contain, can_contain),
+            start_location=location[start],
+            goal=_read_goal(self.goal_text),
+            walkthrough=walkthrough,
+        )
+
+    def _once(self, fact: str, what: str) -> dict[str, str]:
+        """Return a fact that holds once for each name; types lose their suffix."""
+        found: dict[str, str] = {}
+        for name, value in self.facts[fact]:
+            value = _kind(value) if what == "type" else value
+            if found.setdefault(name, value) != value:
+                raise _Refused(f"its {name!r} has two {what}s, {found[name]!r} and {value!r}")
+        return found
+
+    def _grouped(
+        self, fact: str, keys: Mapping[str, int], values: Mapping[str, int], key: int
+    ) -> dict[str, tuple[int, ...]]:
+        """Return a binary fact as one sorted tuple of indices for each name."""
+        found: dict[str, set[int]] = {}
+        for pair in self.facts[fact]:
+            name, value = pair[key], pair[1 - key]
+            if name not in keys or value not in values:
+                raise _Refused(f"its fact {fact!r} names {pair[0]!r} and {pair[1]!r}, one of which has no type")
+            found.setdefault(name, set()).add(values[value])
+        return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
+
+    def _flagged(self, fact: str, known: Mapping[str, int]) -> set[str]:
+        names = {name for (name,) in self.facts[fact]}
+        if unknown := names - known.keys():
+            raise _Refused(f"its fact {fact!r} names {min(unknown)!r}, which has no type")
+        return names
+
+
+def _kind(name: str) -> str:
+    if not name.endswith("type"):
+        raise _Refused(f"its type {name[:40]!r} does not end in 'Type'")
+    return name[:-4]
+
+
+def _names(ids: Iterable[str]) -> dict[str, str]:
+    """Name things as the original does: the n of one kind, by rising id, are called n, n - 1, .., 1."""
+    kinds: dict[str, str] = {}
+    left: dict[str, int] = {}
+    ordered = sorted(ids)
+    for name in ordered:
+        kind, bar, _ = name.partition("_bar_")
+        if not bar:
+            raise _Refused(f"its name {name[:60]!r} has no '_bar_'")
+        kinds[name] = kind = kind + "basin" if "basin" in name else kind
+        left[kind] = left.get(kind, 0) + 1
+    names: dict[str, str] = {}
+    for name in ordered:
+        kind = kinds[name]
+        names[name] = f"{kind} {left[kind]}"
+        left[kind] -= 1
+    return names
+
+
+# The goal -------------------------------------------------------------------------------------------------------------
+
+
+def _read_goal(text: str) -> Goal:
+    tokens = re.findall(r"[()]|[^\s()]+", text[: 50 * _MAX_GOAL_TOKENS])
+    if len(tokens) > _MAX_GOAL_TOKENS:
+        raise _Refused(f"its goal has more than {_MAX_GOAL_TOKENS} symbols")
+    stack: list[list[Any]] = [[]]
+    for token in tokens:
+        if token == "(":
+            if len(stack) > _MAX_DEPTH:
+                raise _Refused(f"its goal is nested more than {_MAX_DEPTH} deep")
+            stack.append([])
+        elif token != ")":
+            stack[-1].append(token)
+        elif len(stack) == 1:
+            raise _Refused("its goal closes more parentheses than it opens")
+        else:
+            inner = stack.pop()
+            stack[-1].append(inner)
+    match stack:
+        case [[[":goal", ["and", *parts]]]]:
+            blocks = [_flatten(part, set()) for part in parts]
+        case _:
+            raise _Refused("its goal is not one conjunction, or was cut off")
+    goal = _placing_goal(blocks[0]) if len(blocks) == 1 else _lamp_goal(*blocks) if len(blocks) == 2 else None
+    if goal is None:
+        raise _Refused("its goal is none of the six tasks (slicing and movable receptacles are no text games)")
+    return goal
+
+
+def _flatten(formula: Any, variables: set[str]) -> Block:
+    """Return the literals of nested conjunctions and existential quantifiers, whose order carries no meaning."""
+    match formula:
+        case ["and", *parts]:
+            return frozenset().union(*(_flatten(part, variables) for part in parts))
+        case ["exists", [*declared], body]:
+            fresh = [word for word in declared if isinstance(word, str) and word.startswith("?")]
+            if variables.intersection(fresh):
+                raise _Refused("its goal quantifies a variable twice")
+            variables.update(fresh)
+            return _flatten(body, variables)
+        case ["not", ["=", str(first), str(second)]]:
+            return frozenset({("not =", *sorted((first, second)))})
+        case [str(_), *_] if all(isinstance(word, str) for word in formula):
+            return frozenset({tuple(formula)})
+    raise _Refused("its goal uses something other than and, exists, and not =")
+
+
+def _placing_goal(block: Block) -> Goal | None:
+    """Recognise a goal by writing out, for each candidate, the literals it would have in these variables."""
+    places = [literal[1:] for literal in block if literal[0] == "receptacletype" and len(literal) == 3]
+    wanted = sorted(literal[1:] for literal in block if literal[0] == "objecttype" and len(literal) == 3)
+    if len(places) != 1 or not 1 <= len(wanted) <= 2 or wanted[0][1] != wanted[-1][1]:
+        return None
+    place, place_type = places[0]
+    item_type = wanted[0][1]
+    variables = [variable for variable, _ in wanted]
+    plain = {("receptacletype", place, place_type)}
+    for variable in variables:
+        plain |= {("objecttype", variable, item_type), ("inreceptacle", variable, place)}
+    if len(variables) == 2:
+        plain.add(("not =", *variables))
+    if block == plain:
+        return Goal(_kind(item_type), receptacle_type=_kind(place_type), count=len(variables))
+    for state, facts in _STATES.items():
+        if len(variables) == 1 and block == plain | {(fact, variables[0]) for fact in facts}:
+            return Goal(_kind(item_type), receptacle_type=_kind(place_type), state=state)
+    return None
+
+
+def _lamp_goal(first: Block, second: Block) -> Goal | None:
+    lamp, item = (first, second) if len(first) > len(second) else (second, first)
+    facts = {literal[0]: literal[1:] for literal in (*lamp,)}
+    held = {literal[0]: literal[1:] for literal in (*item,)}
+    match facts.get("objecttype"), facts.get("inreceptacle"), facts.get("atlocation"), held.get("holds"), held.get("objecttype"):
+        case (light, lamp_type), (_, place), (agent, spot), (holder, thing), (_, item_type):
+            expected_lamp = {
+                ("objecttype", light, lamp_type), ("toggleable", light), ("istoggled", light), ("inreceptacle", light, place),
+                ("receptacleatlocation", place, spot), ("atlocation", agent, spot),
+            }  # fmt: skip
+            if lamp == expected_lamp and item == {("objecttype", thing, item_type), ("holds", holder, thing)}:
+                return Goal(_kind(item_type), lamp_type=_kind(lamp_type))
+    return None
