@@ -1,0 +1,56 @@
+"""Hooks into a run, and the ones every run has: the display and the sample of evaluation episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentgym.episodes import Group
+from agentgym.evaluation import Evaluation
+from agentgym.storage import write_groups
+
+if TYPE_CHECKING:
+    from agentgym.training.result import TrainResult
+    from agentgym.training.trainer import Trainer
+
+__all__ = ["Callback", "SaveEpisodes"]
+
+
+class Callback:
+    """Override what you need; every hook runs on the main process only."""
+
+    def on_message(self, trainer: Trainer, text: str) -> None:
+        """Take note of what the run is doing now."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Act before the first iteration, after weights are loaded."""
+
+    def on_iteration(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+        """Act after an iteration."""
+
+    def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        """Act after an evaluation."""
+
+    def on_save(self, trainer: Trainer, checkpoint: Path) -> None:
+        """Act after a checkpoint was written."""
+
+    def on_end(self, trainer: Trainer, result: TrainResult) -> None:
+        """Act when the run is over and its report written."""
+
+
+class SaveEpisodes(Callback):
+    """Keeps the first episodes of each evaluation in ``rollouts/``, for ``agentgym view`` and for reading.
+
+    Args:
+        episodes: How many.
+    """
+
+    def __init__(self, episodes: int = 16) -> None:
+        self._episodes = episodes
+
+    def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        """Write the sample."""
+        groups = [Group(episode.group, (episode,)) for episode in evaluation.episodes[: self._episodes]]
+        path = trainer.run_dir / "rollouts" / f"eval-{trainer.iteration:06d}.jsonl"
+        write_groups(path, groups, env_id=trainer.environments.name)

@@ -1,0 +1,59 @@
+"""Starting up: the processes of a run, and the directory they agree on."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import ProjectConfiguration, broadcast_object_list
+
+from agentgym.errors import ConfigError
+from agentgym.training.config import TrainConfig
+
+__all__ = ["choose_run_dir", "make_accelerator", "start_processes"]
+
+
+def start_processes(config: TrainConfig) -> PartialState:
+    """Join the other processes; forget the settings of an earlier run in this one."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return PartialState(cpu=config.cpu)
+
+
+def choose_run_dir(config: TrainConfig, checkpoint: Path | None, name: str) -> Path:
+    """Return where this run writes: as configured, else where its checkpoint lies, else a new folder under ``runs``.
+
+    Raises:
+        ConfigError: If the folder holds another run.
+    """
+    if config.output_dir is None and checkpoint is not None:
+        return checkpoint.parent.parent
+    if config.output_dir is None:
+        stem = re.sub(r"[^\w.-]+", "_", name)
+        chosen = [Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"]
+        broadcast_object_list(chosen)
+        return chosen[0]
+    if checkpoint is None and (config.output_dir / "metrics.jsonl").exists():
+        raise ConfigError(
+            f"output_dir {str(config.output_dir)!r} holds a run already: choose another, or go on with it by "
+            "resume_from_checkpoint=True"
+        )
+    return config.output_dir
+
+
+def make_accelerator(config: TrainConfig, run_dir: Path, iteration: int) -> Accelerator:
+    """Build the accelerator with its trackers, which go on after ``iteration``."""
+    project = ProjectConfiguration(project_dir=str(run_dir), logging_dir=str(run_dir / "tensorboard"))
+    accelerator = Accelerator(
+        cpu=config.cpu,
+        mixed_precision=config.mixed_precision,
+        log_with=list(config.report_to) or None,
+        project_config=project,
+    )
+    # Given to the trackers themselves: accelerate would have TensorBoard write its settings as a run of their own.
+    settings = {"config": config.model_dump(mode="json")}
+    options = {"tensorboard": {"purge_step": iteration + 1}, "wandb": settings, "trackio": settings}
+    accelerator.init_trackers("agentgym", init_kwargs={name: options[name] for name in config.report_to})
+    return accelerator

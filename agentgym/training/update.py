@@ -1,0 +1,202 @@
+"""The gradient step, blind to the algorithm: micro-batches in, metrics out.
+
+Losses divide by the counts of the whole minibatch, over all micro-batches and processes. So their sum is the loss of
+the minibatch however it was cut, and two accumulated passes, or two processes, give the gradient of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from agentgym.algos import Algorithm
+from agentgym.batch import StepBatch
+from agentgym.episodes import Episode
+from agentgym.errors import AlgorithmError, TrainingError
+from agentgym.policies import HFPolicy
+from agentgym.policies.scoring import TokenScorer
+from agentgym.training.config import TrainConfig
+from agentgym.training.packing import MicroBatch, TokenColumns, TrainSequence, pack, sequences_of, split_minibatches
+from agentgym.training.reference import Reference
+
+__all__ = ["Updater", "learning_rate"]
+
+_SKIPS_IN_A_ROW = 10
+_GAP = "sampling/sampling_logp_difference"
+
+
+def learning_rate(config: TrainConfig, iteration: int) -> float:
+    """Return the learning rate of an iteration, counted from 0: a linear rise, then the schedule down to 0.
+
+    >>> [learning_rate(TrainConfig(learning_rate=1.0, iterations=4, lr_schedule="linear"), i) for i in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
+    if iteration < config.warmup:
+        return config.learning_rate * (iteration + 1) / (config.warmup + 1)
+    done = (iteration - config.warmup) / max(1, config.iterations - config.warmup)
+    factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.lr_schedule]
+    return config.learning_rate * max(0.0, factor)
+
+
+class Updater:
+    """Owns the prepared model and its optimiser, and turns credited batches into optimiser steps.
+
+    Attributes:
+        scorer: The model as ``accelerate`` prepared it.
+        optimizer: AdamW over the weights that train.
+        skipped: Optimiser steps skipped for a gradient that was not finite.
+
+    Args:
+        accelerator: The processes and devices.
+        policy: Whose weights train; a peft model trains its adapter only.
+        algorithm: Asked for its loss.
+        config: Settings of the run.
+        reference: What the KL penalty is measured against, or None.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        policy: HFPolicy,
+        algorithm: Algorithm[Any],
+        config: TrainConfig,
+        reference: Reference | None = None,
+    ) -> None:
+        self._accelerator = accelerator
+        self._algorithm = algorithm
+        self._config = config
+        self._reference = reference
+        self._model = cast("Any", policy.model)
+        if config.gradient_checkpointing:
+            self._model.gradient_checkpointing_enable()
+        scorer = TokenScorer(policy.model, policy.temperature)
+        trained = [p for p in scorer.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        self.skipped = 0
+        self._skips_in_a_row = 0
+
+    def update(
+        self, episodes: Sequence[Episode], batch: StepBatch, advantage: np.ndarray[Any, Any], iteration: int
+    ) -> dict[str, float]:
+        """Train on a batch; every process gives the whole batch and runs its own share.
+
+        Args:
+            episodes: The episodes of ``batch``, in its order.
+            batch: Their columns.
+            advantage: Advantage of each response token, float32 [L].
+            iteration: Number of the iteration, from 0; decides on the learning rate and the order.
+
+        Returns:
+            Metrics, averaged over the optimiser steps.
+
+        Raises:
+            TrainingError: If too many steps in a row had to be skipped.
+        """
+        config = self._config
+        sequences = sequences_of(episodes)
+        if not np.isfinite(advantage).all():
+            raise AlgorithmError(f"{type(self._algorithm).__name__} gave advantages that are not finite")
+        if not sequences:
+            return {}
+        columns = TokenColumns(batch, advantage, self._accelerator.device)
+        rate = learning_rate(config, iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self._training_mode()
+        rng = np.random.default_rng([config.seed, iteration])
+        sums: defaultdict[str, float] = defaultdict(float)
+        steps = 0
+        for _ in range(config.epochs):
+            for part in split_minibatches(sequences, config.minibatches, rng):
+                # Only before the first step are recorded and recomputed log-probs of the same weights.
+                for name, value in self._step(part, columns, check_gap=steps == 0).items():
+                    sums[name] += value
+                steps += 1
+        gap = {name: sums.pop(name) for name in (f"{_GAP}/mean", f"{_GAP}/max") if name in sums}
+        return {
+            **{name: total / steps for name, total in sums.items()},
+            **gap,
+            "learning_rate": rate,
+            "updates": float(steps),
+        }
+
+    def _training_mode(self) -> None:
+        """Keep dropout off: a ratio compares what the same network says twice. The scorer itself trains, in chunks."""
+        self.scorer.train()
+        # transformers checkpoints activations in training mode only.
+        self._model.train(self._config.gradient_checkpointing)
+
+    def _step(self, sequences: list[TrainSequence], columns: TokenColumns, check_gap: bool) -> dict[str, float]:
+        """Run one optimiser step over ``sequences``."""
+        accelerator = self._accelerator
+        world, rank = accelerator.num_processes, accelerator.process_index
+        totals = columns.totals(sequences)
+        mine = pack(sequences, self._config.tokens_per_microbatch, world)[rank::world]
+        sums: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
+        largest = torch.zeros(1, device=accelerator.device)
+        for number, micro in enumerate(mine):
+            waits = number < len(mine) - 1
+            with accelerator.no_sync(self.scorer) if waits else nullcontext():
+                metrics, gap = self._backward(micro.to(accelerator.device), columns, totals)
+            for name, value in metrics.items():
+                sums[name] += value
+            if check_gap:
+                sums[f"{_GAP}/mean"] += gap.sum() / totals[0]
+                largest = torch.maximum(largest, gap.max())
+        summed = self._sum_over_processes(sums)
+        if check_gap:
+            summed[f"{_GAP}/max"] = float(accelerator.gather(largest).max())
+        return {**summed, **self._optimizer_step()}
+
+    def _backward(
+        self, micro: MicroBatch, columns: TokenColumns, totals: tuple[int, int, int]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Add one micro-batch to the gradient; return its metrics and |log p - recorded log p| of its tokens."""
+        wants_entropy = self._algorithm.config.entropy_coef > 0
+        logp, entropy = self.scorer(micro.ids, micro.lengths, micro.select, entropy=True, allowed=micro.allowed)
+        # Without an entropy term the backward pass need not go through it.
+        entropy = entropy if wants_entropy else entropy.detach()
+        ref_logp = None if self._reference is None else self._reference.logp(micro)
+        tokens = columns.take(micro, totals, logp, entropy, ref_logp)
+        loss = self._algorithm.loss(tokens)
+        weight = 0.0 if micro.idle else 1.0
+        # Gradients are averaged over processes; the global counts ask for their sum.
+        self._accelerator.backward(loss.total * (weight * self._accelerator.num_processes))
+        metrics = {"loss": loss.total.detach(), "entropy": entropy.detach().sum() / totals[0], **loss.metrics}
+        gap = (logp.detach() - tokens.old_logp).abs()
+        return {name: weight * value for name, value in metrics.items()}, weight * gap
+
+    def _sum_over_processes(self, sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        names = sorted(sums)
+        values = torch.stack([sums[name].float() for name in names])
+        return dict(zip(names, self._accelerator.reduce(values, "sum").tolist(), strict=True))
+
+    def _optimizer_step(self) -> dict[str, float]:
+        """Clip and step; skip the step, and count it, where the gradient is not finite.
+
+        Raises:
+            TrainingError: If too many steps in a row had to be skipped.
+        """
+        accelerator = self._accelerator
+        norm = float(accelerator.clip_grad_norm_(self.scorer.parameters(), self._config.max_grad_norm))
+        finite = math.isfinite(norm)
+        # In fp16 the gradient scaler must see an overflow: it skips the step itself and lowers its scale.
+        if finite or accelerator.scaler is not None:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.skipped += not finite
+        self._skips_in_a_row = 0 if finite else self._skips_in_a_row + 1
+        if self._skips_in_a_row == _SKIPS_IN_A_ROW:
+            raise TrainingError(
+                f"the gradient was not finite {_SKIPS_IN_A_ROW} times in a row: lower learning_rate "
+                f"({self._config.learning_rate}) or max_grad_norm, or use mixed_precision='no'"
+            )
+        return {"grad_norm": norm if finite else 0.0, "skipped_updates": float(not finite)}
