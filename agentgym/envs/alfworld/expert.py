@@ -8,6 +8,7 @@ that is not enough: its demonstrations teach a policy to search, those of the al
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -16,7 +17,7 @@ from agentgym.envs.alfworld.engine import Play
 from agentgym.envs.alfworld.game import CLEANERS, COOLERS, HEATERS, Game
 from agentgym.envs.alfworld.rooms import ITEMS
 
-__all__ = ["SearchingExpert", "plan"]
+__all__ = ["SearchingExpert", "likely_places", "plan"]
 
 _TREATMENTS = {"clean": ("clean", CLEANERS), "hot": ("heat", HEATERS), "cool": ("cool", COOLERS)}
 
@@ -172,6 +173,8 @@ def _place_walks(game: Game, facts: _Facts, partial: bool) -> Iterable[_Walk]:
     """Yield the ways to bring the wanted items, in the wanted state, into one receptacle of the wanted type."""
     goal = game.goal
     wanted = [o for o in facts.places if _able(game, o)]
+    known = sum(o == facts.held or bool(facts.places[o]) for o in wanted)
+    count = min(goal.count, known) if partial else goal.count
     tools = [r for r, place in enumerate(game.receptacles) if goal.state and place.type in _TREATMENTS[goal.state][1]]
     used = [*tools, *(r for o in wanted for r in facts.places[o])]
     special = {facts.at, *(game.receptacles[r].location for r in used)}
@@ -181,7 +184,7 @@ def _place_walks(game: Game, facts: _Facts, partial: bool) -> Iterable[_Walk]:
         if receptacle.type != goal.receptacle_type:
             continue
         done = [o for o in wanted if r in facts.places[o] and o in facts.ready]
-        need = goal.count - len(done)
+        need = count - len(done)
         if need <= 0:
             yield _Walk(game, facts)
             return
@@ -191,8 +194,6 @@ def _place_walks(game: Game, facts: _Facts, partial: bool) -> Iterable[_Walk]:
             continue
         tried.add(alike)
         missing = [o for o in wanted if o not in done and _sources(game, facts, o)]
-        if partial:
-            need = min(need, len(missing)) or 1
         for order in permutations(missing, need):
             if facts.held not in order[1:]:
                 yield from _bring(game, facts, order, tools, r)
@@ -222,10 +223,28 @@ def _able(game: Game, o: int) -> bool:
     return {None: True, "clean": item.cleanable, "hot": item.heatable, "cool": item.coolable}[game.goal.state]
 
 
+def likely_places(games: Iterable[Game]) -> dict[str, dict[str, float]]:
+    """Return, for each item type, the mean number of them that one receptacle of each type holds as games begin.
+
+    Args:
+        games: Games to count in: training games, if what is learned here is to be tested on others.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    looked: Counter[tuple[str, str]] = Counter()
+    for game in games:
+        for receptacle in game.receptacles:
+            looked.update((name, receptacle.type) for name in {item.type for item in game.items})
+        found.update((item.type, game.receptacles[r].type) for item in game.items for r in item.receptacles)
+    likely: dict[str, dict[str, float]] = {}
+    for (name, place), times in looked.items():
+        likely.setdefault(name, {})[place] = found[name, place] / times
+    return likely
+
+
 _SEEN = re.compile(r"(?:On the (\w+ \d+)|The (\w+ \d+) is open\. In it), you see")
 _SHUT = re.compile(r"The (\w+ \d+) is closed\.")
 _START = "-= Welcome"
-_FAINT = 0.05
+_FAINT = 0.01
 
 
 class SearchingExpert:
@@ -237,7 +256,7 @@ class SearchingExpert:
 
     Args:
         likely: For an item type, how likely one receptacle of each type holds it, on any scale; by default as the
-            built-in games are furnished. What is not named is thought possible, but hardly likely.
+            built-in games are furnished (see `likely_places` for others). What is not named is thought hardly likely.
     """
 
     def __init__(self, likely: Mapping[str, Mapping[str, float]] | None = None) -> None:
