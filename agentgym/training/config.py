@@ -5,14 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agentgym.errors import ConfigError, suggest
 
-__all__ = ["SFTConfig", "Settings", "TrainConfig", "load_config"]
+__all__ = ["SFTConfig", "Settings", "SettingsT", "TrainConfig", "load_config"]
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
@@ -36,6 +36,9 @@ class Settings(BaseModel):
             ConfigError: Naming the key, the value, what is allowed and the nearest right key.
         """
         return cls(**{str(key): value for key, value in values.items()})
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -163,4 +166,6 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         return ConfigError(f"unknown setting {key!r}. {suggest(key, names)}Allowed: {', '.join(names)}.")
     field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
     about = f" ({field.description})" if field is not None else ""
+    if first["type"] == "missing":
+        return ConfigError(f"setting {key!r} is missing{about}")
     return ConfigError(f"setting {key!r} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}{about}")
