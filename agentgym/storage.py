@@ -274,7 +274,9 @@ def _to_parquet(groups: Sequence[Group], header: dict[str, Any], pa: Any) -> byt
             # A lone surrogate has no UTF-8; only then does the column hold bytes.
             encoded = [None if v is None else v.encode("utf-8", "surrogatepass") for v in values]
             columns[name] = pa.array(encoded, pa.binary())
-    table = pa.table(columns).replace_schema_metadata({"agentgym": json.dumps(header)})
+    text = json.dumps(header).encode("ascii")
+    # Parquet checks its pages, but not the metadata.
+    table = pa.table(columns).replace_schema_metadata({"agentgym": text, "agentgym_blake2b": _digest(text)})
     sink = io.BytesIO()
     pa.parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
@@ -285,10 +287,19 @@ def _from_parquet(path: Path, data: bytes, pa: Any) -> tuple[dict[str, Any], lis
         table = pa.parquet.read_table(io.BytesIO(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: truncated or not a Parquet file: {_reason(error)}") from error
-    metadata = (table.schema.metadata or {}).get(b"agentgym")
-    header = _check_header(path, None if metadata is None else json.loads(metadata))
-    if missing := sorted(set(_column_types(pa)) - set(table.column_names)):
-        raise DataError(f"{path}: the column {missing[0]!r} is missing")
+    metadata = table.schema.metadata or {}
+    text = metadata.get(b"agentgym", b"null")
+    if metadata.get(b"agentgym_blake2b", b"").decode("latin-1") != _digest(text):
+        raise DataError(f"{path}: not a file of agentgym groups, or altered: its header has no valid checksum")
+    header = _check_header(path, json.loads(text))
+    for name, kind in _column_types(pa).items():
+        field = table.schema.field(name) if name in table.column_names else None
+        if (
+            field is None
+            or not field.nullable
+            or field.type not in ((kind, pa.binary()) if kind == pa.string() else (kind,))
+        ):
+            raise DataError(f"{path}: the column {name!r} is {field and field.type}; it must be {kind}")
     rows: list[_Row] = []
     for row in table.to_pylist():
         row = {k: v.decode("utf-8", "surrogatepass") if isinstance(v, bytes) else v for k, v in row.items()}
