@@ -16,6 +16,7 @@ from accelerate import Accelerator
 import agentgym
 from agentgym.errors import ConfigError
 from agentgym.policies import HFPolicy, Turn
+from agentgym.policies.scripted import expert_action
 from agentgym.rollouts import MakeEnv, demonstrate
 from agentgym.training.checkpoint import publish
 from agentgym.training.config import SFTConfig
@@ -80,8 +81,12 @@ def warm_start(
     Raises:
         ConfigError: If the environment has no expert and none is given.
     """
-    env = make_env()
-    script = expert or _own_expert(env)
+    env, script = make_env(), expert or expert_action
+    if expert is None and not hasattr(env.unwrapped, "expert_action"):
+        raise ConfigError(
+            f"the policy is untrained and {type(env.unwrapped).__name__} has no expert to learn from: give the trainer "
+            "an expert=, a function from turn to action, or a policy that was fine-tuned by `agentgym sft`"
+        )
     folder = cache_folder() / "warm_start" / _key(policy, env, config, script)
     env.close()
     if accelerator.is_local_main_process and not (folder / "warm_start.json").is_file():
@@ -99,21 +104,6 @@ def warm_start(
     found = WarmStart(**{**json.loads((folder / "warm_start.json").read_text(encoding="utf-8")), "cached": True})
     say(f"warm start: loaded from {folder}; making it took {found.seconds:.0f} s")
     return found
-
-
-def _own_expert(env: Any) -> Callable[[Turn], str]:
-    if not hasattr(env.unwrapped, "expert_action"):
-        raise ConfigError(
-            f"the policy is untrained and {type(env.unwrapped).__name__} has no expert to learn from: give the trainer "
-            "an expert=, a function from turn to action, or a policy that was fine-tuned by `agentgym sft`"
-        )
-    return _expert_action
-
-
-def _expert_action(turn: Turn) -> str:
-    assert turn.env is not None
-    action: str = turn.env.unwrapped.expert_action()  # type: ignore[attr-defined]
-    return action
 
 
 def _key(policy: HFPolicy, env: Any, config: SFTConfig, script: Callable[[Turn], str]) -> str:
