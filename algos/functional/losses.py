@@ -152,5 +152,5 @@ def policy_loss(
     if tokens.entropy is not None:
         means["entropy"] = tokens.entropy[keep]
         total = total - entropy_coef * (weights * means["entropy"]).sum()
-    metrics |= {name: value.detach().sum() / max(tokens.total_tokens, 1) for name, value in means.items()}
+    metrics |= {n: value.detach().to(logp.dtype).sum() / max(tokens.total_tokens, 1) for n, value in means.items()}
     return Loss(total, metrics)

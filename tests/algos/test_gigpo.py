@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentgym.algos import GiGPO
+from agentgym.batch import StepBatch
+from agentgym.errors import AlgorithmError
+from agentgym.testing import make_batch
+from agentgym.testing.strategies import EIGHTHS, step_batches
+from tests import reference
+
+NON_DYADIC = st.integers(0, 40).map(lambda k: 10 * 0.95**k)
+ROWS: dict[str, Any] = {
+    "group": [0] * 7,
+    "episode": [0] * 3 + [1] * 4,
+    "t": [0, 1, 2, 0, 1, 2, 3],
+    "anchor": [0, 1, 2, 0, 1, 1, 3],
+    "reward": [0, 0, 10, 0, 0, 0, 0],
+}
+
+
+@pytest.mark.parametrize(
+    ("std", "step"),
+    [
+        ("sample", [0.7071, 1.1547, 0, -0.7071, -0.5774, -0.5774, 0]),
+        (None, [4.5125, 6.3333, 0, -4.5125, -3.1667, -3.1667, 0]),
+    ],
+)
+def test_card_vector_of_the_step_advantage(std: Any, step: list[float]) -> None:
+    np.testing.assert_allclose(GiGPO(std=std).credit(make_batch(**ROWS)).components["step"], step, atol=5e-5)
+
+
+def test_card_vector_of_the_whole() -> None:
+    credit = GiGPO(base="rows").credit(make_batch(**ROWS))
+    whole = [1.7762, 2.2237, 1.0690, -1.5089, -1.3791, -1.3791, -0.8018]
+    np.testing.assert_allclose(credit.advantage, whole, atol=5e-5)
+    assert (credit.components["episode"] + credit.components["step"]).tolist() == credit.advantage.tolist()
+
+
+def test_a_penalty_lowers_only_the_step_it_falls_on() -> None:
+    """It comes after discounting: the steps before the malformed one keep their return."""
+    format_ok = [True, True, True, True, True, False, True]
+    batch = make_batch(**ROWS, format_ok=format_ok)
+    step = GiGPO(base="rows", std=None, format_penalty=0.3).credit(batch).components["step"]
+    np.testing.assert_allclose(step, [4.5125, 9.5 - 9.2 / 3, 0, -4.5125, -9.2 / 3, -9.2 / 3 - 0.3, 0], atol=1e-6)
+
+
+def test_anchors_by_state_tell_apart_what_looks_the_same() -> None:
+    batch = make_batch(**ROWS, state=[0, 1, 2, 0, 4, 1, 3])
+    step = GiGPO(anchor="state", std=None).credit(batch).components["step"]
+    np.testing.assert_allclose(step, [4.5125, 4.75, 0, -4.5125, 0, -4.75, 0], atol=1e-6)
+
+
+def test_anchors_by_state_need_states() -> None:
+    batch = make_batch(**ROWS, state=[0, 1, 2, 0, -1, 1, 3])
+    with pytest.raises(AlgorithmError, match=r"anchor='state' needs a code on every row, but row 4 has none"):
+        GiGPO(anchor="state").credit(batch)
+
+
+def test_equal_observations_of_different_groups_are_not_compared() -> None:
+    batch = make_batch(group=[0, 1], episode=[0, 1], t=[0, 0], anchor=[5, 5], reward=[0, 1])
+    assert GiGPO().credit(batch).advantage.tolist() == [0.0, 0.0]
+
+
+def test_diagnostics() -> None:
+    diagnostics = GiGPO().credit(make_batch(**ROWS)).diagnostics
+    assert diagnostics["lone_anchor_share"] == pytest.approx(2 / 7)
+    assert diagnostics["mean_anchor_size"] == pytest.approx(7 / 4)
+    assert diagnostics["credited_row_share"] == 1.0
+
+
+@given(
+    step_batches(st.one_of(EIGHTHS, NON_DYADIC)),
+    st.sampled_from([None, "sample", "population"]),
+    st.sampled_from(["obs", "state"]),
+    st.sampled_from([0.5, 1.0]),
+)
+def test_equals_the_loop(batch: StepBatch, std: str | None, anchor: str, gamma: float) -> None:
+    penalty = (0.125 * ~batch.format_ok + 0.5 * ~batch.valid).tolist()
+    algorithm = GiGPO(
+        base="rows", std=std, eps=1e-3, format_penalty=0.125, invalid_penalty=0.5, omega=0.7, gamma=gamma, anchor=anchor
+    )
+    components = algorithm.credit(batch).components
+    of_episode = reference.grpo(batch, "rows", std, 1e-3, "zero", penalty)
+    codes = (batch.anchor if anchor == "obs" else batch.state).tolist()
+    of_step = reference.step_advantage(batch, codes, gamma, std, 1e-3, penalty)
+    np.testing.assert_allclose(components["episode"], of_episode, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(components["step"], 0.7 * np.array(of_step), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_without_rows_has_no_credit() -> None:
+    credit = GiGPO().credit(make_batch(group=[], episode=[], t=[], reward=[]))
+    assert credit.advantage.shape == (0,)
+    assert credit.diagnostics == {}

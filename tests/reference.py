@@ -1,0 +1,80 @@
+"""Slow, readable twins of the fast functions: plain Python over one row or token at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from agentgym.batch import StepBatch
+
+
+def discounted_returns(batch: StepBatch, gamma: float) -> list[float]:
+    rows = {(int(e), int(t)): i for i, (e, t) in enumerate(zip(batch.episode, batch.t, strict=True))}
+    returns = [0.0] * len(batch)
+    for (episode, t), row in sorted(rows.items(), reverse=True):
+        ahead = rows.get((episode, t + 1))
+        returns[row] = float(batch.reward[row]) + (0.0 if ahead is None else gamma * returns[ahead])
+    return returns
+
+
+def normalise(
+    values: Sequence[float], codes: Sequence[Hashable], std: str | None, eps: float, lone: str
+) -> list[float]:
+    members = defaultdict(list)
+    for code, value in zip(codes, values, strict=True):
+        members[code].append(value)
+    return [_relative(value, members[code], std, eps, lone) for code, value in zip(codes, values, strict=True)]
+
+
+def _relative(value: float, peers: list[float], std: str | None, eps: float, lone: str) -> float:
+    if len(peers) == 1 and lone == "raw":
+        return value if std is None else value / (1 + eps)
+    if max(peers) == min(peers):
+        return 0.0
+    mean = math.fsum(peers) / len(peers)
+    if std is None:
+        return value - mean
+    squares = math.fsum((peer - mean) ** 2 for peer in peers)
+    return (value - mean) / (math.sqrt(squares / (len(peers) - (std == "sample"))) + eps)
+
+
+def grpo(batch: StepBatch, base: str, std: str | None, eps: float, lone: str, penalty: Sequence[float]) -> list[float]:
+    totals: dict[int, float] = defaultdict(float)
+    for row in sorted(range(len(batch)), key=lambda i: int(batch.t[i])):
+        totals[int(batch.episode[row])] += float(batch.reward[row])
+    if base == "rows":
+        scores = [totals[int(e)] - p for e, p in zip(batch.episode, penalty, strict=True)]
+        return normalise(scores, batch.group.tolist(), std, eps, lone)
+    group_of = dict(zip(batch.episode.tolist(), batch.group.tolist(), strict=True))
+    episodes = list(totals)
+    relative = normalise([totals[e] for e in episodes], [group_of[e] for e in episodes], std, eps, lone)
+    of_episode = dict(zip(episodes, relative, strict=True))
+    return [of_episode[e] for e in batch.episode.tolist()]
+
+
+def step_advantage(
+    batch: StepBatch, anchor: Sequence[int], gamma: float, std: str | None, eps: float, penalty: Sequence[float]
+) -> list[float]:
+    returns = [g - p for g, p in zip(discounted_returns(batch, gamma), penalty, strict=True)]
+    return normalise(returns, list(zip(batch.group.tolist(), anchor, strict=True)), std, eps, "zero")
+
+
+def surrogate(ratio: float, advantage: float, low: float, high: float, dual: float | None) -> float:
+    clipped = min(max(ratio, 1 - low), 1 + high)
+    loss = max(-advantage * ratio, -advantage * clipped)
+    return min(loss, -advantage * dual) if advantage < 0 and dual is not None else loss
+
+
+def kl(logp: float, ref_logp: float, estimator: str) -> float:
+    d = ref_logp - logp
+    return {"k1": -d, "k2": d * d / 2, "k3": min(math.exp(d) - d - 1, 10.0)}[estimator]
+
+
+def aggregate(rows: Sequence[Sequence[float]], aggregation: str) -> float:
+    """Average per-token losses given as a list of rows; a row may be empty."""
+    if aggregation == "token-mean":
+        return math.fsum(x for row in rows for x in row) / sum(map(len, rows))
+    if aggregation == "seq-mean-token-sum":
+        return math.fsum(math.fsum(row) for row in rows) / len(rows)
+    return math.fsum(math.fsum(row) / len(row) for row in rows if row) / len(rows)
