@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -36,9 +36,6 @@ class Settings(BaseModel):
             ConfigError: Naming the key, the value, what is allowed and the nearest right key.
         """
         return cls(**{str(key): value for key, value in values.items()})
-
-
-SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
