@@ -115,13 +115,13 @@ class World:
         for name in ("pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable"):
             setattr(self, name, _mask(i for i, item in enumerate(items) if getattr(item, name)))
         self.knives = _mask(i for i, item in enumerate(items) if item.type in KNIVES)
-        allowed: dict[str, set[str]] = {}
+        of_type: dict[str, int] = {}
+        for i, item in enumerate(items):
+            of_type[item.type] = of_type.get(item.type, 0) | 1 << i
+        fits = dict.fromkeys((r.type for r in receptacles), 0)
         for receptacle_type, item_type in game.can_contain:
-            allowed.setdefault(receptacle_type, set()).add(item_type)
-        fits = {
-            kind: _mask(i for i, item in enumerate(items) if item.type in allowed.get(kind, ()))
-            for kind in {r.type for r in receptacles}
-        }
+            if receptacle_type in fits:
+                fits[receptacle_type] |= of_type.get(item_type, 0)
         self.fits = tuple(fits[r.type] for r in receptacles)
         self._compile_memory()
         self._compile_goal()
@@ -366,6 +366,7 @@ class Play:
 
     Args:
         world: The compiled game; play begins at its start.
+        saved: A state to begin from instead.
 
     Attributes:
         world: The compiled game.
@@ -399,8 +400,13 @@ class Play:
         "world",
     )
 
-    def __init__(self, world: World) -> None:
-        self.load(world.start)
+    def __init__(self, world: World, saved: Saved | None = None) -> None:
+        self.load(world.start if saved is None else saved)
+
+    @property
+    def state_hash(self) -> str:
+        """The state's 128-bit hash, in hexadecimal."""
+        return f"{self.code:032x}"
 
     def intro(self) -> str:
         """Return the first observation."""

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from agentgym.envs.alfworld.game import TASK_PREFIX, Game, Goal, Item, Receptacle
@@ -22,26 +23,25 @@ _MAX_RECEPTACLES = 250
 _MAX_GOAL_TOKENS = 400
 _MAX_DEPTH = 30
 
-# Facts the rules never read: bookkeeping of the original, or flags without effect on texts, commands and goals.
-_IGNORED = frozenset({
-    "checked", "examined", "full", "isoff", "ison", "isreceptacleobjectfull", "moveable", "wasinreceptacle",
+_BINARY = frozenset({
+    "atlocation", "receptacleatlocation", "objectatlocation", "inreceptacle", "inreceptacleobject", "receptacletype",
+    "objecttype", "cancontain",
 })  # fmt: skip
-_ARITY = {
-    "atlocation": 2, "receptacleatlocation": 2, "objectatlocation": 2, "inreceptacle": 2, "inreceptacleobject": 2,
-    "receptacletype": 2, "objecttype": 2, "cancontain": 2, "openable": 1, "opened": 1, "isreceptacleobject": 1,
-    "cleanable": 1, "isclean": 1, "heatable": 1, "ishot": 1, "coolable": 1, "iscool": 1, "pickupable": 1,
-    "toggleable": 1, "istoggled": 1, "sliceable": 1, "issliced": 1,
-}  # fmt: skip
 _ITEM_FLAGS = {
     "pickupable": "pickupable", "cleanable": "cleanable", "heatable": "heatable", "coolable": "coolable",
     "toggleable": "toggleable", "sliceable": "sliceable", "is_receptacle": "isreceptacleobject", "clean": "isclean",
     "hot": "ishot", "cool": "iscool", "sliced": "issliced", "toggled": "istoggled",
 }  # fmt: skip
-_SECTIONS = re.compile(
-    r"\s*\(\s*define\s*\(\s*problem\s+[^\s()]+\s*\)\s*\(\s*:domain\s+(?P<domain>[^\s()]+)\s*\)"
-    r"\s*\(\s*:objects\s(?P<objects>[^()]*)\)\s*\(\s*:init\s(?P<facts>.*)\)\s*(?P<goal>\(\s*:goal\s.*)\)\s*",
-    re.DOTALL,
+_UNARY = frozenset({"openable", "opened", *_ITEM_FLAGS.values()})
+# Facts the rules never read: bookkeeping of the original, and flags without effect on texts, commands and goals.
+_IGNORED = frozenset({
+    "checked", "examined", "full", "ison", "isreceptacleobjectfull", "moveable", "wasinreceptacle",
+})  # fmt: skip
+_HEAD = re.compile(
+    r"\s*\(\s*define\s*\(\s*problem\s+[^\s()]+\s*\)\s*\(\s*:domain\s+([^\s()]+)\s*\)\s*"
+    r"\(\s*:objects\s[^()]*\)\s*\(\s*:init\s"
 )
+_TAIL = re.compile(r"\)\s*\)\s*\Z")
 _TASK_RULE = re.compile(r'("task": \[\s*\{\s*"rhs": )("(?:[^"\\]|\\.)*")')
 _STATES = {"clean": ("cleanable", "isclean"), "hot": ("heatable", "ishot"), "cool": ("coolable", "iscool")}
 
@@ -50,7 +50,7 @@ _RULES = {"pddl_domain": "58c3e77f33d002076cb0af181f5999e1", "grammar": "5bf123e
 
 Block = frozenset[tuple[str, ...]]
 
-_can_contain_seen: dict[frozenset[tuple[str, str]], frozenset[tuple[str, str]]] = {}
+Pairs = frozenset[tuple[str, str]]
 
 
 class _Refused(Exception):
@@ -171,112 +171,128 @@ class _Reader:
         text = problem.lower()
         if ";" in text:
             text = re.sub(r";[^\n]*", "", text)
-        sections = _SECTIONS.fullmatch(text)
-        if sections is None:
-            raise _Refused("its PDDL is not one (define (problem ..) (:domain ..) (:objects ..) (:init ..) (:goal ..)), or was cut off")
-        if sections["domain"] != "alfred":
-            raise _Refused(f"its PDDL domain is {sections['domain'][:40]!r}, not 'alfred'")
-        self.goal_text = sections["goal"]
-        self.facts: dict[str, list[list[str]]] = {name: [] for name in _ARITY}
-        *facts, rest = sections["facts"].split(")")
-        if rest.strip():
-            raise _Refused(f"its initial state ends in {rest.strip()[:40]!r}")
-        for fact in facts:
-            words = fact.split()
-            if not words or words[0][0] != "(" or fact.count("(") != 1:
-                raise _Refused(f"its initial state has {fact.strip()[:60]!r} where a flat fact should be")
-            self._add(words[0][1:], words[1:])
+        head, goal = _HEAD.match(text), text.rfind("(:goal")
+        if head is None or goal < head.end() or not _TAIL.search(text, goal):
+            raise _Refused(
+                "its PDDL is not one (define (problem ..) (:domain ..) (:objects ..) (:init ..) (:goal ..)), or was cut off"
+            )
+        if head[1] != "alfred":
+            raise _Refused(f"its PDDL domain is {head[1][:40]!r}, not 'alfred'")
+        self.goal_text = text[goal:].rstrip()[:-1]
+        self._read_facts(text[head.end() : goal].rstrip())
 
-    def _add(self, name: str, arguments: list[str]) -> None:
-        arity = _ARITY.get(name)
-        if arity is None:
-            if name not in _IGNORED:
-                raise _Refused(f"its initial state has the unknown fact {name[:40]!r}")
-        elif len(arguments) != arity:
-            raise _Refused(f"its fact {name!r} has {len(arguments)} arguments, not {arity}")
-        else:
-            self.facts[name].append(arguments)
+    def _read_facts(self, text: str) -> None:
+        if text[-1:] != ")":
+            raise _Refused("its initial state is not closed")
+        *facts, closing = text[:-1].split(")")
+        found: dict[str, list[list[str]]] = {"(" + name: [] for name in (*_BINARY, *_UNARY, *_IGNORED)}
+        try:
+            for words in map(str.split, facts):
+                found[words[0]].append(words)
+        except (IndexError, KeyError):
+            raise _Refused(f"its initial state has {' '.join(words)[:60]!r} where a fact of its domain should be") from None
+        if closing.strip() or text.count("(") != len(facts):
+            raise _Refused("its initial state is not a plain list of facts")
+        try:
+            self.pairs = {name: [(first, second) for _, first, second in found["(" + name]] for name in _BINARY}
+            self.names = {name: [first for _, first in found["(" + name]] for name in _UNARY}
+        except ValueError:
+            raise _Refused("one of its facts has the wrong number of arguments") from None
 
     def game(self, task_id: str, task: str, walkthrough: tuple[str, ...] | None) -> Game:
-        facts = self.facts
-        kinds = self._once("receptacletype", "type")
-        spot_of = self._once("receptacleatlocation", "location")
-        item_kinds = self._once("objecttype", "type")
-        if len(kinds) > _MAX_RECEPTACLES or len(item_kinds) > _MAX_ITEMS:
-            raise _Refused(
-                f"it has {len(kinds)} receptacles and {len(item_kinds)} things; at most {_MAX_RECEPTACLES} and {_MAX_ITEMS} are read"
-            )
-        if len(facts["atlocation"]) != 1:
-            raise _Refused(f"its agent is at {len(facts['atlocation'])} locations")
-        start = facts["atlocation"][0][1]
-        places = {start, *spot_of.values(), *(location for _, location in facts["objectatlocation"])}
-        location = {name: number for number, name in enumerate(sorted(places))}
+        pairs = self.pairs
+        kinds = {name: _kind(kind) for name, kind in self._once("receptacletype").items()}
+        item_kinds = {name: _kind(kind) for name, kind in self._once("objecttype").items()}
+        spot_of = self._once("receptacleatlocation")
         # Cracked eggs and their like have facts but no type: they can be taken, and fit nowhere.
-        untyped = {pair[0] for fact in ("inreceptacle", "objectatlocation", *_ITEM_FLAGS.values()) for pair in facts[fact]}
+        untyped = {pair[0] for fact in ("inreceptacle", "objectatlocation") for pair in pairs[fact]}
+        untyped.update(*(self.names[fact] for fact in _ITEM_FLAGS.values()))
         receptacle_ids, item_ids = sorted(kinds), sorted(untyped.union(item_kinds))
-        index = {name: number for number, name in enumerate(receptacle_ids)}
-        item_index = {name: number for number, name in enumerate(item_ids)}
-        names = _names([*receptacle_ids, *item_ids])
-        inside = self._grouped("inreceptacle", item_index, index, 0)
-        spots = self._grouped("objectatlocation", item_index, location, 0)
-        contents = self._grouped("inreceptacleobject", item_index, item_index, 1)
-        openable, opened = self._flagged("openable", index), self._flagged("opened", index)
-        flags = {name: self._flagged(fact, item_index) for name, fact in _ITEM_FLAGS.items()}
+        if len(receptacle_ids) > _MAX_RECEPTACLES or len(item_ids) > _MAX_ITEMS:
+            raise _Refused(
+                f"it has {len(receptacle_ids)} receptacles and {len(item_ids)} things; "
+                f"at most {_MAX_RECEPTACLES} and {_MAX_ITEMS} are read"
+            )
         if missing := [name for name in receptacle_ids if name not in spot_of]:
             raise _Refused(f"its receptacle {missing[0]!r} has no location")
-        receptacles = tuple(
-            Receptacle(names[name], kinds[name], location[spot_of[name]], name in openable, name in opened)
-            for name in receptacle_ids
-        )
-        items = tuple(
-            Item(
-                names[name],
-                item_kinds.get(name, ""),
-                inside.get(name, ()),
-                spots.get(name, ()),
-                contents.get(name, ()),
-                **{flag: name in having for flag, having in flags.items()},
-            )
-            for name in item_ids
-        )
-        can_contain = frozenset((_kind(r), _kind(o)) for r, o in facts["cancontain"])
+        if len(pairs["atlocation"]) != 1:
+            raise _Refused(f"its agent is at {len(pairs['atlocation'])} locations")
+        start = pairs["atlocation"][0][1]
+        spots = {start, *spot_of.values(), *(location for _, location in pairs["objectatlocation"])}
+        location = {name: number for number, name in enumerate(sorted(spots))}
+        names = _names([*receptacle_ids, *item_ids])
+        openable, opened = self._flagged("openable", kinds), self._flagged("opened", kinds)
         return Game(
             id=task_id,
             task=task,
-            receptacles=receptacles,
-            items=items,
-            can_contain=_can_contain_seen.setdefault(can_contain, can_contain),
+            receptacles=tuple(
+                Receptacle(names[name], kinds[name], location[spot_of[name]], name in openable, name in opened)
+                for name in receptacle_ids
+            ),
+            items=self._items(item_ids, item_kinds, names, receptacle_ids, location),
+            can_contain=_can_contain(frozenset(pairs["cancontain"])),
             start_location=location[start],
             goal=_read_goal(self.goal_text),
             walkthrough=walkthrough,
         )
 
-    def _once(self, fact: str, what: str) -> dict[str, str]:
-        """Return a fact that holds once for each name; types lose their suffix."""
+    def _items(
+        self,
+        ids: list[str],
+        kinds: Mapping[str, str],
+        names: Mapping[str, str],
+        receptacle_ids: list[str],
+        location: Mapping[str, int],
+    ) -> tuple[Item, ...]:
+        index = {name: number for number, name in enumerate(ids)}
+        places = {name: number for number, name in enumerate(receptacle_ids)}
+        inside = self._grouped("inreceptacle", index, places)
+        spots = self._grouped("objectatlocation", index, location)
+        contents = self._grouped("inreceptacleobject", index, index, outer_last=True)
+        flags = [(flag, frozenset(self.names[fact])) for flag, fact in _ITEM_FLAGS.items()]
+        return tuple(
+            Item(
+                names[name],
+                kinds.get(name, ""),
+                inside.get(name, ()),
+                spots.get(name, ()),
+                contents.get(name, ()),
+                **{flag: name in having for flag, having in flags},
+            )
+            for name in ids
+        )
+
+    def _once(self, fact: str) -> dict[str, str]:
+        """Return a fact that may hold once for each name."""
         found: dict[str, str] = {}
-        for name, value in self.facts[fact]:
-            value = _kind(value) if what == "type" else value
+        for name, value in self.pairs[fact]:
             if found.setdefault(name, value) != value:
-                raise _Refused(f"its {name!r} has two {what}s, {found[name]!r} and {value!r}")
+                raise _Refused(f"its fact {fact!r} gives {name[:60]!r} two values, {found[name]!r} and {value!r}")
         return found
 
     def _grouped(
-        self, fact: str, keys: Mapping[str, int], values: Mapping[str, int], key: int
+        self, fact: str, keys: Mapping[str, int], values: Mapping[str, int], outer_last: bool = False
     ) -> dict[str, tuple[int, ...]]:
-        """Return a binary fact as one sorted tuple of indices for each name."""
+        """Return, for each name, the indices of what a fact links it to."""
         found: dict[str, set[int]] = {}
-        for pair in self.facts[fact]:
-            name, value = pair[key], pair[1 - key]
+        for pair in self.pairs[fact]:
+            value, name = pair if outer_last else pair[::-1]
             if name not in keys or value not in values:
-                raise _Refused(f"its fact {fact!r} names {pair[0]!r} and {pair[1]!r}, one of which has no type")
+                raise _Refused(f"its fact {fact!r} links {pair[0][:60]!r} and {pair[1][:60]!r}, one of which is nothing")
             found.setdefault(name, set()).add(values[value])
         return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
 
-    def _flagged(self, fact: str, known: Mapping[str, int]) -> set[str]:
-        names = {name for (name,) in self.facts[fact]}
+    def _flagged(self, fact: str, known: Mapping[str, str]) -> frozenset[str]:
+        names = frozenset(self.names[fact])
         if unknown := names - known.keys():
-            raise _Refused(f"its fact {fact!r} names {min(unknown)!r}, which has no type")
+            raise _Refused(f"its fact {fact!r} names {min(unknown)[:60]!r}, which is no receptacle")
         return names
+
+
+@lru_cache(maxsize=16)
+def _can_contain(pairs: Pairs) -> Pairs:
+    """Strip the suffixes; the table is the same in nearly every game, which then share one."""
+    return frozenset((_kind(receptacle), _kind(item)) for receptacle, item in pairs)
 
 
 def _kind(name: str) -> str:
