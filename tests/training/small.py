@@ -23,7 +23,7 @@ TEXTS = [
 
 
 def make_corridor() -> gym.Env[str, str]:
-    return gym.wrappers.TimeLimit(Corridor(), max_episode_steps=6)
+    return gym.wrappers.TimeLimit(Corridor(), max_episode_steps=7)
 
 
 def small_policy(seed: int = 0, **options: Any) -> HFPolicy:
