@@ -72,7 +72,7 @@ def build(*, hidden: int = 128, layers: int = 3, heads: int = 4, seed: int = 0) 
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads,
+        num_key_value_heads=1,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentgym.envs.alfworld.engine import Play, Saved
+from agentgym.envs.alfworld.expert import SearchingExpert, plan
 from agentgym.envs.alfworld.game import Game
 from agentgym.envs.alfworld.generator import GeneratorConfig
 from agentgym.envs.alfworld.sources import RealGames, open_games, world_of
-from agentgym.errors import ConfigError, unknown_name
+from agentgym.errors import ConfigError, EnvironmentFault, unknown_name
 from agentgym.text_env import Status, TextEnv
 
 __all__ = ["ALFWorldEnv"]
@@ -55,6 +56,7 @@ class ALFWorldEnv(TextEnv):
         self._games = open_games(split, data, task_types, difficulty)
         self._play: Any = None
         self._original: Any = None
+        self._expert: SearchingExpert | None = None
         if backend == "textworld":
             if not isinstance(self._games, RealGames):
                 raise ConfigError("backend='textworld' plays real games only; name their folder with data=...")
@@ -81,8 +83,29 @@ class ALFWorldEnv(TextEnv):
             game = self._games.load(task_id)
             self._play = self._original.start(game)
         self.task_id, self.task_type, self.goal = task_id, game.task_type, game.goal_text
+        self._expert = None
         text: str = self._play.intro()
         return text
+
+    def expert_action(self, searching: bool = True) -> str:
+        """Return what an expert would do now.
+
+        Args:
+            searching: Whether the expert acts only on what the texts have shown; ask it every step. Otherwise it knows where
+                everything is and takes a shortest or near-shortest way to the goal.
+
+        Raises:
+            EnvironmentFault: If no native game is running, or the goal is out of reach.
+        """
+        if not isinstance(self._play, Play):
+            raise EnvironmentFault("the expert needs a running game of the native backend: call reset() first")
+        if searching:
+            self._expert = self._expert or SearchingExpert()
+            return self._expert.act(self._play, self._last_text or "")
+        steps = plan(self._play.world.game, self._play)
+        if not steps:
+            raise EnvironmentFault(f"no plan reaches the goal of {self.task_id!r} from here")
+        return steps[0]
 
     def _act(self, action: str) -> tuple[str, float, bool, bool]:
         play = self._play
