@@ -55,7 +55,7 @@ _LAMP_ROOMS: Final = frozenset({"bedroom", "living"})
 _BASINS: Final = frozenset({"sinkbasin", "bathtubbasin"})
 _DRAWS: Final = 200
 _NUMBERS: Final = 2**31
-_ID = re.compile(r"builtin/(?P<split>\w+)/(?:(?P<label>\w+)/)?(?P<number>0|[1-9]\d{0,9})")
+_ID = re.compile(r"builtin/\w+/(?:\w+/)?(?P<number>0|[1-9]\d{0,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,13 +366,11 @@ class BuiltinGames:
         """
         match = _ID.fullmatch(task_id)
         if match is None or int(match["number"]) >= _NUMBERS:
+            example = _task_id(self.config, self.split, 17)
+            raise TaskNotFoundError(f"{task_id!r} is not the id of a built-in game, such as {example!r}")
+        if task_id != (expected := _task_id(self.config, self.split, int(match["number"]))):
             raise TaskNotFoundError(
-                f"{task_id!r} is not the id of a built-in game, such as {_task_id(self.config, self.split, 17)!r}"
-            )
-        if (match["split"], match["label"] or "default") != (self.split, self.config.label):
-            raise TaskNotFoundError(
-                f"{task_id!r} is not a game of this split and configuration, whose ids look like "
-                f"{_task_id(self.config, self.split, int(match['number']))!r}; make the environment with the split and "
-                "difficulty that the id names"
+                f"{task_id!r} is not a game of this split and configuration, such as {expected!r}; make the "
+                "environment with the split and the configuration that the id names"
             )
         return _make(self.config, self.split, int(match["number"]))
