@@ -13,6 +13,7 @@ from agentgym.episodes import Episode as Episode
 from agentgym.episodes import Group as Group
 from agentgym.episodes import Recorder as Recorder
 from agentgym.episodes import Step as Step
+from agentgym.errors import missing_extra
 from agentgym.registration import register_environments
 from agentgym.spaces import UnicodeText as UnicodeText
 from agentgym.text_env import Snapshot as Snapshot
@@ -55,7 +56,12 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         import importlib
 
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        try:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("agentgym"):
+                raise
+            raise missing_extra(str(error.name), "train", f"agentgym.{name}") from error
     raise AttributeError(f"module 'agentgym' has no attribute {name!r}")
 
 

@@ -13,23 +13,26 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import gymnasium as gym
 import typer
+import yaml
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 import agentgym
 from agentgym.algos import PRESETS, get_algorithm, list_algorithms
-from agentgym.errors import AgentGymError, ConfigError, unknown_name
+from agentgym.envs.alfworld.sources import source_text
+from agentgym.errors import AgentGymError, ConfigError, missing_extra, unknown_name
 from agentgym.registration import ENVIRONMENTS
 from agentgym.storage import read_groups, write_groups
 from agentgym.training.config import Settings, SettingsT, SFTConfig, TrainConfig, load_config
 
 if TYPE_CHECKING:
     from agentgym.policies import HFPolicy, Policy
+    from agentgym.training import Callback, Trainer
 
 __all__ = ["EvalSettings", "RolloutSettings", "SFTSettings", "TrainSettings", "app", "main"]
 
@@ -42,6 +45,8 @@ app = typer.Typer(
 )
 
 _POLICY_OPTIONS = ("context", "max_new_tokens", "constrain", "temperature")
+_TRAIN_EXTRA = ("torch", "transformers", "accelerate", "safetensors")
+_SETTINGS_FILE = "settings.yaml"
 _SHORTER = {"output_dir": ("--output",)}
 
 _console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -51,9 +56,17 @@ def main() -> None:
     """Run the command line; errors of ours are shown as one line."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAIN_EXTRA:
+            raise
+        _leave(missing_extra(error.name, "train", "this command"))
     except AgentGymError as error:
-        typer.echo(f"agentgym: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        _leave(error)
+
+
+def _leave(error: AgentGymError) -> NoReturn:
+    typer.echo(f"agentgym: {error}", err=True)
+    sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
@@ -63,7 +76,7 @@ class _World(Settings):
     """Where to play."""
 
     env: str = Field("ALFWorld-v0", description="Environment id")
-    data: Path | None = Field(None, description="Folder of the real games; none for the built-in ones")
+    data: str | None = Field(None, description="Folder of real games, or builtin; none for what `agentgym envs` says")
     env_options: dict[str, Any] = Field(default_factory=dict, description="More arguments of the environment")
 
 
@@ -126,17 +139,18 @@ def _with_settings(model: type[Settings]) -> Callable[[Callable[..., None]], Cal
         def run(config: Path | None, setting: list[str], **values: Any) -> None:
             mine = {parameter.name: values.pop(parameter.name) for parameter in own}
             given = {name: value for name, value in values.items() if value is not None}
-            command(load_config(model, config, {**dict(map(_parse, setting)), **given}), **mine)
+            file = config or _settings_of(mine.get("resume"))
+            command(load_config(model, file, {**dict(map(_parse, setting)), **given}), **mine)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
-        file = Annotated[Path | None, typer.Option(help="YAML or TOML file with settings by name; flags win over it.")]
+        path = Annotated[Path | None, typer.Option(help="YAML or TOML file with settings by name; flags win over it.")]
         more = Annotated[
             list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting, nested ones by dots.")
         ]
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
                 *(parameter.replace(kind=keyword) for parameter in own),
-                inspect.Parameter("config", keyword, default=None, annotation=file),
+                inspect.Parameter("config", keyword, default=None, annotation=path),
                 inspect.Parameter("setting", keyword, default=(), annotation=more),
                 *flags,
             ]
@@ -166,6 +180,24 @@ def _flag(model: type[Settings], name: str) -> inspect.Parameter | None:
     )
     kind = Annotated[bool | None, option] if switch else Annotated[str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+def _settings_of(run: Path | None) -> Path | None:
+    """Return the settings that a run to resume was started with, if the command line started it."""
+    found = [] if run is None else [folder / _SETTINGS_FILE for folder in (run, *run.parents[:2])]
+    return next((file for file in found if file.is_file()), None)
+
+
+def _keep_settings(settings: Settings) -> Callback:
+    """Return a callback that writes the settings into the run directory, for ``--resume`` and ``--config``."""
+    from agentgym.training import Callback
+
+    class KeepSettings(Callback):
+        def on_start(self, trainer: Trainer) -> None:
+            text = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+            (trainer.run_dir / _SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+    return KeepSettings()
 
 
 def _parse(setting: str) -> tuple[str, Any]:
@@ -221,7 +253,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Show the v
 @_with_settings(TrainSettings)
 def train(
     settings: TrainSettings,
-    resume: Annotated[Path | None, typer.Option(help="Go on from a run directory or a checkpoint.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run directory or checkpoint to go on from.")] = None,
 ) -> None:
     """Train a policy, after a warm start if it is untrained, and play held-out games before and after."""
     algorithm = get_algorithm(settings.algo, **settings.algo_options)
@@ -235,6 +267,7 @@ def train(
         config=_part(settings, TrainConfig),
         env_kwargs=_world_options(settings),
         eval_kwargs=settings.eval_options or None,
+        callbacks=[_keep_settings(settings)],
     ).train(resume_from_checkpoint=resume)
 
 
@@ -356,6 +389,7 @@ def envs() -> None:
         world = gym.envs.registration.load_env_creator(str(spec.entry_point))
         table.add_row(name, str(spec.max_episode_steps), _first_line(world))
     _console.print(table)
+    _console.print(f"ALFWorld-v0 plays {source_text()}")
 
 
 @app.command()
@@ -377,7 +411,7 @@ def play(
     task: Annotated[str | None, typer.Option(help="Task id; drawn from the split if not given.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw.")] = None,
     split: Annotated[str | None, typer.Option(help="Which games to draw from.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the real games; none for the built-in ones.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of real games, or builtin.")] = None,
 ) -> None:
     """Play an environment yourself, in the terminal."""
     world = _make(env, split=split, data=data)
