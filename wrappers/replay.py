@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from agentgym.errors import SnapshotError
-from agentgym.identity import value_hash
+from agentgym.identity import text_hash
 from agentgym.text_env import layers, reseed, restore_layer, save_layer
 
 from ._base import TextWrapper
@@ -18,7 +18,7 @@ from ._base import TextWrapper
 __all__ = ["ReplaySnapshot"]
 
 # (what was done, with what, hash of what came back)
-_Deed = tuple[str, Any, str | None]
+_Deed = tuple[str, Any, str]
 
 
 class ReplaySnapshot(TextWrapper):
@@ -41,12 +41,12 @@ class ReplaySnapshot(TextWrapper):
         super().__init__(env)
         self._deeds: list[_Deed] | None = None  # None: the past is unknown, only a seeded reset helps
 
-    def _note(self, deed: str, argument: Any, do: Callable[[], Any], summary: Callable[[Any], Any]) -> Any:
+    def _note(self, deed: str, argument: Any, do: Callable[[], Any], summary: Callable[[Any], str]) -> Any:
         """Do it and note it; if it raises, nobody knows what state the world is in."""
         deeds, self._deeds = self._deeds, None
         result = do()
         self._deeds = deeds if deeds is not None else []
-        self._deeds.append((deed, argument, value_hash(summary(result))))
+        self._deeds.append((deed, argument, text_hash(summary(result))))
         return result
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -69,9 +69,8 @@ class ReplaySnapshot(TextWrapper):
         """
         if not isinstance(action, str):
             raise TypeError(f"an action must be a string, not {type(action).__name__}: {action!r}")
-        if (
-            self._deeds is None
-        ):  # not reset yet, or a fault before: the world answers as it likes, and nothing can be noted
+        if self._deeds is None:
+            # Not reset yet, or a fault before: the world answers as it likes, and nothing can be noted.
             observation, reward, terminated, truncated, info = self.env.step(action)
         else:
             observation, reward, terminated, truncated, info = self._note(
@@ -83,7 +82,7 @@ class ReplaySnapshot(TextWrapper):
         """Reseed the world and note it, so that a snapshot of the branch replays its chance too."""
         if self._deeds is None:
             raise SnapshotError("reseed() before reset(): there is no episode to make independent")
-        self._note("reseed", fork_id, lambda: reseed(self.env, fork_id), lambda result: None)
+        self._note("reseed", fork_id, lambda: reseed(self.env, fork_id), lambda result: "")
 
     def snapshot_state(self) -> Any:
         """Return the deeds, and the state of those inner wrappers that can be saved.
@@ -140,6 +139,6 @@ class ReplaySnapshot(TextWrapper):
                 restore_layer(layer, layer_state[0])
 
 
-def _outcome(result: tuple[str, Any, bool, bool, dict[str, Any]]) -> list[Any]:
+def _outcome(result: tuple[str, Any, bool, bool, dict[str, Any]]) -> str:
     observation, reward, terminated, truncated, _ = result
-    return [observation, repr(float(reward)), bool(terminated), bool(truncated)]
+    return f"{float(reward)!r} {bool(terminated)} {bool(truncated)} {observation}"
