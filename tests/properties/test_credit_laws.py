@@ -43,8 +43,8 @@ def equal(first: Credit, second: Credit, rows: npt.NDArray[Any] | slice = slice(
     """Assert that the second credit is the first's on the given rows, to the last bit."""
     assert first.components.keys() == second.components.keys()
     assert first.advantage[rows].tolist() == second.advantage.tolist()
-    for name, component in first.components.items():
-        assert component[rows].tolist() == second.components[name].tolist()
+    for part, component in first.components.items():
+        assert component[rows].tolist() == second.components[part].tolist()
 
 
 def with_reward(batch: StepBatch, reward: npt.NDArray[np.float64]) -> StepBatch:
@@ -160,9 +160,9 @@ def test_permutation(name: str, mode: Any, batch: StepBatch, data: st.DataObject
 def test_relabelling(name: str, mode: Any, batch: StepBatch, data: st.DataObject) -> None:
     """Codes are names: other names for groups, episodes and anchors change nothing."""
     renamed = {}
-    for name in ("group", "episode", "anchor"):
-        codes = getattr(batch, name)
-        renamed[name] = np.array(data.draw(st.permutations(range(int(codes.max()) + 4))))[codes]
+    for column in ("group", "episode", "anchor"):
+        codes = getattr(batch, column)
+        renamed[column] = np.array(data.draw(st.permutations(range(int(codes.max()) + 4))))[codes]
     algorithm = build(name, mode)
     equal(algorithm.credit(batch), algorithm.credit(replace(batch, **renamed)))
 
