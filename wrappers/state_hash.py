@@ -111,15 +111,15 @@ class StateHash(TextWrapper):
         self._task_id = self._name
 
     def _named(self, observation: str, reward: float, terminated: bool, info: dict[str, Any]) -> dict[str, Any]:
-        raw = info.get("raw_observation", observation)
+        info = dict(info)
         if self._obs is not None:
-            name = text_hash(raw, self._obs) if isinstance(self._obs, str) else text_hash(self._obs(raw))
-            info = {**info, "obs_hash": name}
+            raw = info.get("raw_observation", observation)
+            info["obs_hash"] = text_hash(raw, self._obs) if isinstance(self._obs, str) else text_hash(self._obs(raw))
         if self._state == "auto":
-            info = {**info, "state_hash": _auto_state(self.env)}
+            info["state_hash"] = _auto_state(self.env)
         elif self._state is not None:
             state = self._state(self.env.unwrapped)
-            info = {**info, "state_hash": text_hash(state) if isinstance(state, str) else value_hash(state)}
+            info["state_hash"] = text_hash(state) if isinstance(state, str) else value_hash(state)
         return complete_info(info, observation, reward, terminated, self._task_id, self._won)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
