@@ -8,7 +8,7 @@ from agentgym.envs.alfworld.expert import SearchingExpert, plan
 from agentgym.envs.alfworld.game import Game
 from agentgym.envs.alfworld.generator import GeneratorConfig
 from agentgym.envs.alfworld.sources import RealGames, open_games, world_of
-from agentgym.errors import ConfigError, EnvironmentFault, unknown_name
+from agentgym.errors import ConfigError, EnvironmentFault, SnapshotError, unknown_name
 from agentgym.text_env import Status, TextEnv
 
 __all__ = ["ALFWorldEnv"]
@@ -19,8 +19,8 @@ _BACKENDS = ("native", "textworld")
 class ALFWorldEnv(TextEnv):
     """Play household games: find things, clean, heat or cool them, and put them where they belong.
 
-    Observations, admissible commands and scores equal those of the original engine; the reward is 1.0 when the goal is reached and
-    0.0 before. ``task_id`` begins with ``builtin/`` for built-in games and with the split for real ones.
+    Observations, admissible commands and scores equal those of the original engine; the reward is 1.0 when the goal is
+    reached and 0.0 before. ``task_id`` begins with ``builtin/`` for built-in games and with the split for real ones.
 
     Args:
         split: ``train``, ``valid_seen``, ``valid_unseen`` or ``valid_train``.
@@ -91,8 +91,8 @@ class ALFWorldEnv(TextEnv):
         """Return what an expert would do now.
 
         Args:
-            searching: Whether the expert acts only on what the texts have shown; ask it every step. Otherwise it knows where
-                everything is and takes a shortest or near-shortest way to the goal.
+            searching: Whether the expert acts only on what the texts have shown; ask it every step. Otherwise it knows
+                where everything is and takes a shortest or near-shortest way to the goal.
 
         Raises:
             EnvironmentFault: If no native game is running, or the goal is out of reach.
@@ -124,13 +124,12 @@ class ALFWorldEnv(TextEnv):
 
     def _get_state(self) -> Saved | None:
         if self._original is not None:
-            return super()._get_state()
+            raise SnapshotError(
+                "the original engine cannot save its state; use backend='native', or wrap the environment in "
+                "agentgym.wrappers.ReplaySnapshot"
+            )
         return None if self._play is None else self._play.save()
 
     def _set_state(self, state: Saved | None) -> None:
-        if self._original is not None:
-            super()._set_state(state)
-        if state is None:
-            self._play = None
-        else:
-            self._play = Play(state.world, state)
+        self._play = None if state is None else Play(state.world, state)
+        self._expert = None

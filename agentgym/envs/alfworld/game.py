@@ -1,10 +1,12 @@
 """Plain data that describe one household game, whatever its source.
 
-A `Game` holds everything that never changes while the game is played, so one object serves every copy of an environment. Names and
-types are lower case, as the original engine shows them: a receptacle of type ``sinkbasin`` is called ``sinkbasin 1``.
+A `Game` holds everything that never changes while the game is played, so one object serves every copy of an
+environment. Names and types are lower case, as the original engine shows them: a receptacle of type ``sinkbasin`` is
+``sinkbasin 1``.
 
-The order of `Game.receptacles` and `Game.items` is the order in which texts list them. The original sorts by hidden identifiers and
-counts its names down along that order (``drawer 3, drawer 2, drawer 1``); the engine lists whatever order it is given.
+The order of `Game.receptacles` and `Game.items` is the order in which texts list them. The original sorts by hidden
+identifiers and counts its names down along that order (``drawer 3, drawer 2, drawer 1``); the engine lists whatever
+order it is given.
 """
 
 from dataclasses import dataclass, field
@@ -55,8 +57,8 @@ class Receptacle:
     Attributes:
         name: What texts and commands call it, ``cabinet 4``; unique among receptacles and items together.
         type: Its kind, ``cabinet``.
-        location: The spot the agent stands on to reach it. Several receptacles may share one: ``go to`` is then offered for
-            none of them while the agent is there.
+        location: The spot the agent stands on to reach it. Several receptacles may share one: ``go to`` is then offered
+            for none of them while the agent is there.
         openable: Whether it has a door.
         opened: Whether the door starts open.
     """
@@ -75,9 +77,11 @@ class Item:
     Attributes:
         name: What texts and commands call it, ``apple 1``.
         type: Its kind, ``apple``.
-        receptacles: Indices of the receptacles it is in. Real games place some things in two (a safe that stands on a dresser).
-        locations: Spots at which a knife reaches it, normally those of `receptacles`; lone fittings such as a light switch have a
-            spot and no receptacle.
+        receptacles: Indices of the receptacles it is in. Real games place some things in two: in a safe and on the
+            dresser it stands on.
+        locations: Spots at which a knife reaches it, normally those of `receptacles`; lone fittings such as a light
+        switch
+            have a spot and no receptacle.
         contents: Indices of the items that `examine` lists inside it; no command changes them.
         pickupable: Whether it can be taken; lamps cannot.
         cleanable: Whether it can be cleaned.
@@ -116,9 +120,9 @@ class Item:
 class Goal:
     """Say what must be true to win; the fields span the six task types.
 
-    With `lamp_type` set the goal is to hold an item of `item_type` while standing where a used, toggleable item of `lamp_type` lies in
-    some receptacle. Otherwise one receptacle of `receptacle_type` must hold `count` distinct items of `item_type`, each in `state`
-    if one is asked (and able to reach it: a clean item counts only if it is cleanable).
+    With `lamp_type` set the goal is to hold an item of `item_type` while standing where a used, toggleable item of
+    `lamp_type` lies in some receptacle. Otherwise one receptacle of `receptacle_type` must hold `count` distinct items
+    of `item_type`, each in `state` if one is asked (and able to reach it: a clean item counts only if it is cleanable).
 
     Attributes:
         item_type: Kind of the item.

@@ -1,7 +1,8 @@
 """Reads the games of ALFWorld: a PDDL problem, in JSON, becomes a `Game` in about a millisecond.
 
-The problems are written by one program, in one shape: flat facts, one of six goal formulas. The parser takes exactly that and refuses
-everything else by name, so that a truncated, foreign or hostile file costs one clear `GameFileError` and little time or memory.
+The problems are written by one program, in one shape: flat facts, one of six goal formulas. The parser takes exactly
+that and refuses everything else by name, so that a truncated, foreign or hostile file costs one clear `GameFileError`
+and little time or memory.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from agentgym.envs.alfworld.game import TASK_PREFIX, Game, Goal, Item, Receptacle
+from agentgym.envs.alfworld.game import Game, Goal, Item, Receptacle
 from agentgym.errors import GameFileError
 
 __all__ = ["MAX_GAME_BYTES", "game_from_record", "game_from_tree", "load_json", "parse_problem"]
@@ -46,7 +47,7 @@ _TASK_RULE = re.compile(r'("task": \[\s*\{\s*"rhs": )("(?:[^"\\]|\\.)*")')
 _STATES = {"clean": ("cleanable", "isclean"), "hot": ("heatable", "ishot"), "cool": ("coolable", "iscool")}
 
 _RULES = {"pddl_domain": "58c3e77f33d002076cb0af181f5999e1", "grammar": "5bf123e01360f878217d485e2b36d294"}
-"""Digests of the domain and the grammar (its task sentence apart) that this engine implements and that ALFWorld's games carry."""
+"""Digests of the domain and the grammar (without its task sentence) that games carry and this engine implements."""
 
 Block = frozenset[tuple[str, ...]]
 
@@ -86,21 +87,27 @@ def game_from_record(record: Mapping[str, Any], where: str) -> Game:
     Raises:
         GameFileError: If a field is missing, of the wrong type, or not a game of ALFWorld.
     """
-    fields = [_text(record, key, where) for key in ("id", "task", "pddl_problem")]
-    return parse_problem(fields[2], where=where, task_id=fields[0], task=fields[1], walkthrough=_walkthrough(record, where))
+    return parse_problem(
+        _text(record, "pddl_problem", where),
+        where=where,
+        task_id=_text(record, "id", where),
+        task=_text(record, "task", where),
+        walkthrough=_walkthrough(record, where),
+    )
 
 
 def game_from_tree(record: Mapping[str, Any], where: str, task_id: str) -> Game:
     """Build the game of an original ``game.tw-pddl`` file.
 
     Raises:
-        GameFileError: If a field is missing or of the wrong type, if the file brings other rules or texts than ALFWorld 0.4's, or if
-            its problem is not a game of ALFWorld.
+        GameFileError: If a field is missing or of the wrong type, if the file brings other rules or texts than ALFWorld
+            0.4's, or if its problem is not a game of ALFWorld.
     """
     rules = _TASK_RULE.split(_text(record, "grammar", where))
     if len(rules) != 4:
         _fail(where, "its grammar has no single task sentence")
-    for name, text in (("pddl_domain", _text(record, "pddl_domain", where)), ("grammar", rules[0] + rules[1] + rules[3])):
+    texts = {"pddl_domain": _text(record, "pddl_domain", where), "grammar": rules[0] + rules[1] + rules[3]}
+    for name, text in texts.items():
         if rules_digest(text) != _RULES[name]:
             _fail(
                 where,
@@ -174,7 +181,8 @@ class _Reader:
         head, goal = _HEAD.match(text), text.rfind("(:goal")
         if head is None or goal < head.end() or not _TAIL.search(text, goal):
             raise _Refused(
-                "its PDDL is not one (define (problem ..) (:domain ..) (:objects ..) (:init ..) (:goal ..)), or was cut off"
+                "its PDDL is not one (define (problem ..) (:domain ..) (:objects ..) (:init ..) (:goal ..)), "
+                "or was cut off"
             )
         if head[1] != "alfred":
             raise _Refused(f"its PDDL domain is {head[1][:40]!r}, not 'alfred'")
@@ -190,7 +198,8 @@ class _Reader:
             for words in map(str.split, facts):
                 found[words[0]].append(words)
         except (IndexError, KeyError):
-            raise _Refused(f"its initial state has {' '.join(words)[:60]!r} where a fact of its domain should be") from None
+            shown = " ".join(words)[:60]
+            raise _Refused(f"its initial state has {shown!r} where a fact of its domain should be") from None
         if closing.strip() or text.count("(") != len(facts):
             raise _Refused("its initial state is not a plain list of facts")
         try:
@@ -278,7 +287,7 @@ class _Reader:
         for pair in self.pairs[fact]:
             value, name = pair if outer_last else pair[::-1]
             if name not in keys or value not in values:
-                raise _Refused(f"its fact {fact!r} links {pair[0][:60]!r} and {pair[1][:60]!r}, one of which is nothing")
+                raise _Refused(f"its fact {fact!r} links {pair[0][:60]!r} and {pair[1][:60]!r}: one is undefined")
             found.setdefault(name, set()).add(values[value])
         return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
 
@@ -378,7 +387,7 @@ def _placing_goal(block: Block) -> Goal | None:
     place, place_type = places[0]
     item_type = wanted[0][1]
     variables = [variable for variable, _ in wanted]
-    plain = {("receptacletype", place, place_type)}
+    plain: set[tuple[str, ...]] = {("receptacletype", place, place_type)}
     for variable in variables:
         plain |= {("objecttype", variable, item_type), ("inreceptacle", variable, place)}
     if len(variables) == 2:
@@ -393,14 +402,19 @@ def _placing_goal(block: Block) -> Goal | None:
 
 def _lamp_goal(first: Block, second: Block) -> Goal | None:
     lamp, item = (first, second) if len(first) > len(second) else (second, first)
-    facts = {literal[0]: literal[1:] for literal in (*lamp,)}
-    held = {literal[0]: literal[1:] for literal in (*item,)}
-    match facts.get("objecttype"), facts.get("inreceptacle"), facts.get("atlocation"), held.get("holds"), held.get("objecttype"):
-        case (light, lamp_type), (_, place), (agent, spot), (holder, thing), (_, item_type):
+    facts = {literal[0]: literal[1:] for literal in lamp}
+    held = {literal[0]: literal[1:] for literal in item}
+    match [facts.get("objecttype"), facts.get("receptacleatlocation"), facts.get("atlocation"), held.get("objecttype")]:
+        case [(light, lamp_type), (place, spot), (agent, _), (thing, item_type)]:
             expected_lamp = {
-                ("objecttype", light, lamp_type), ("toggleable", light), ("istoggled", light), ("inreceptacle", light, place),
-                ("receptacleatlocation", place, spot), ("atlocation", agent, spot),
-            }  # fmt: skip
-            if lamp == expected_lamp and item == {("objecttype", thing, item_type), ("holds", holder, thing)}:
+                ("objecttype", light, lamp_type),
+                ("toggleable", light),
+                ("istoggled", light),
+                ("inreceptacle", light, place),
+                ("receptacleatlocation", place, spot),
+                ("atlocation", agent, spot),
+            }
+            holders = held.get("holds", ("",))
+            if lamp == expected_lamp and item == {("objecttype", thing, item_type), ("holds", holders[0], thing)}:
                 return Goal(_kind(item_type), lamp_type=_kind(lamp_type))
     return None

@@ -1,18 +1,19 @@
 """Where games come from: packed lines, the original folder tree, or the built-in generator.
 
-An index of real games is read once per process and shared by all environments; a game is parsed when it is first played. Compiled
-games are shared too, the last ones played being kept.
+An index of real games is read once per process and shared by all environments; a game is parsed when it is first
+played. Compiled games are shared too, the last ones played being kept.
 """
 
 import lzma
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,8 @@ from agentgym.errors import ConfigError, GameFileError, TaskNotFoundError, sugge
 __all__ = ["Games", "RealGames", "find_folder", "open_games", "source_text", "world_of"]
 
 GET_REAL_GAMES: Final = (
-    "To get the real games: pip install 'agentgym-sdk[alfworld]', run alfworld-download, and set ALFWORLD_DATA to its folder "
-    "(~/.cache/alfworld unless it was set before)."
+    "To get the real games: pip install 'agentgym-sdk[alfworld]', run alfworld-download, and set ALFWORLD_DATA to its "
+    "folder (~/.cache/alfworld unless it was set before)."
 )
 _GAME_FILE: Final = "game.tw-pddl"
 _MAX_TOTAL_BYTES: Final = 1 << 30
@@ -38,16 +39,20 @@ _ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]{1,300})"')
 _SOLVABLE = re.compile(rb'"solvable"\s*:\s*true')
 
 
-class Games(Protocol):
-    """Games of one split, from one source."""
+class Games(ABC):
+    """Games of one split, from one source.
 
-    @property
-    def ids(self) -> tuple[str, ...] | None:
-        """Ids of all games; None where they are endless."""
+    Attributes:
+        ids: Ids of all games; None where they are endless.
+    """
 
+    ids: tuple[str, ...] | None
+
+    @abstractmethod
     def draw(self, rng: np.random.Generator) -> str:
         """Return the id of a game, each as likely as the others."""
 
+    @abstractmethod
     def load(self, task_id: str) -> Game:
         """Return the game of this id.
 
@@ -63,15 +68,19 @@ def world_of(games: Games, task_id: str) -> World:
     return World(games.load(task_id))
 
 
-class _Builtin:
+class _Builtin(Games):
     """The generator's games, endless."""
 
-    ids: tuple[str, ...] | None = None
+    ids = None
 
-    def __init__(self, split: str, config: GeneratorConfig | str) -> None:
-        games = BuiltinGames(split, config)
-        self.draw: Callable[[np.random.Generator], str] = games.draw
-        self.load: Callable[[str], Game] = games.load
+    def __init__(self, games: BuiltinGames) -> None:
+        self._games = games
+
+    def draw(self, rng: np.random.Generator) -> str:
+        return self._games.draw(rng)
+
+    def load(self, task_id: str) -> Game:
+        return self._games.load(task_id)
 
 
 class _Entry(NamedTuple):
@@ -81,7 +90,7 @@ class _Entry(NamedTuple):
     line: bytes | None
 
 
-class RealGames:
+class RealGames(Games):
     """The real games of one split.
 
     Args:
@@ -90,11 +99,13 @@ class RealGames:
         origin: Folder or file they come from, for messages.
     """
 
+    ids: tuple[str, ...]
+
     def __init__(self, entries: dict[str, _Entry], task_types: Sequence[str], origin: str) -> None:
         wanted = frozenset(task_types)
         self._entries = {name: entry for name, entry in entries.items() if name.split("/")[-2].split("-")[0] in wanted}
         self.origin = origin
-        self.ids: tuple[str, ...] = tuple(self._entries)
+        self.ids = tuple(self._entries)
         if not self.ids:
             raise ConfigError(f"{origin} holds no game of the task types {', '.join(task_types)}")
 
@@ -145,7 +156,9 @@ def open_games(
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     if isinstance(task_types, str):
-        raise ConfigError(f"task_types must be a sequence of names, not the text {task_types!r}; write [{task_types!r}]")
+        raise ConfigError(
+            f"task_types must be a sequence of names, not the text {task_types!r}; write [{task_types!r}]"
+        )
     for name in task_types or ():
         if name not in TASK_TYPES:
             raise unknown_name("task type", name, TASK_TYPES)
@@ -161,8 +174,8 @@ def open_games(
 def _builtin(split: str, difficulty: str | GeneratorConfig, task_types: tuple[str, ...] | None) -> Games:
     games = BuiltinGames(split, difficulty)
     if task_types is not None:
-        return _Builtin(split, replace(games.config, task_types=task_types))
-    return _Builtin(split, difficulty)
+        games = BuiltinGames(split, replace(games.config, task_types=task_types))
+    return _Builtin(games)
 
 
 def find_folder(data: str | os.PathLike[str] | None) -> Path | None:
@@ -176,7 +189,9 @@ def find_folder(data: str | os.PathLike[str] | None) -> Path | None:
     if data is not None:
         folder = Path(data).expanduser()
         if not folder.exists():
-            raise ConfigError(f"data={str(data)!r} does not exist; name a folder of real games, or 'builtin'. {GET_REAL_GAMES}")
+            raise ConfigError(
+                f"data={str(data)!r} does not exist; name a folder of real games, or 'builtin'. {GET_REAL_GAMES}"
+            )
         return folder
     for variable in ("AGENTGYM_DATA", "ALFWORLD_DATA"):
         folder = Path(os.environ.get(variable, "") or os.devnull).expanduser()
@@ -210,7 +225,9 @@ def _locate(split: str, folder: Path) -> Path | None:
         if candidate.is_dir() and next(candidate.glob(f"*/*/{_GAME_FILE}"), None):
             return candidate
     # A task's or a trial's own folder: its games are what they are, their ids name their split.
-    if folder.name not in SPLITS and any(next(folder.glob(pattern), None) for pattern in (_GAME_FILE, f"*/{_GAME_FILE}")):
+    if folder.name not in SPLITS and any(
+        next(folder.glob(pattern), None) for pattern in (_GAME_FILE, f"*/{_GAME_FILE}")
+    ):
         return folder
     return None
 
@@ -252,7 +269,7 @@ def _packed(path: Path, modified: int, size: int) -> dict[str, _Entry]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of an xz archive; one that never ends a line, or never ends, is refused before it fills the memory."""
+    """Yield the lines of an xz archive; what never ends, line or archive, is refused before it fills the memory."""
     rest, total = b"", 0
     for chunk in _decompress(path):
         total += len(chunk)
