@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium as gym
 
 from agentgym.errors import ConfigError
-from agentgym.text_env import layers
 
 from ._base import TextWrapper
 from .rewards import InvalidActionPenalty
@@ -39,6 +38,13 @@ class ActionTags(TextWrapper):
     Raises:
         ConfigError: If ``fallback_chars`` is below 1, or a penalty on the format stands inside and would never see the
             flag.
+
+    >>> import agentgym, gymnasium
+    >>> env = ActionTags(gymnasium.make("ALFWorld-v0"))
+    >>> _ = env.reset(seed=0)
+    >>> info = env.step("<think>Where am I?</think><action>Look</action>")[4]
+    >>> info["parsed_action"], info["format_ok"]
+    ('look', True)
     """
 
     def __init__(
@@ -54,11 +60,14 @@ class ActionTags(TextWrapper):
         )
         if fallback_chars < 1:
             raise ConfigError(f"ActionTags fallback_chars must be at least 1, not {fallback_chars}")
-        if any(isinstance(layer, InvalidActionPenalty) and layer.on == "format" for layer in layers(env)):
-            raise ConfigError(
-                "InvalidActionPenalty(on='format') inside ActionTags never sees the format flag; "
-                "write InvalidActionPenalty(ActionTags(env))"
-            )
+        layer = env
+        while isinstance(layer, gym.Wrapper):
+            if isinstance(layer, InvalidActionPenalty) and layer.on == "format":
+                raise ConfigError(
+                    "InvalidActionPenalty(on='format') inside ActionTags never sees the format flag; "
+                    "write InvalidActionPenalty(ActionTags(env))"
+                )
+            layer = layer.env
         self._require_think = require_think
         self._allow_cjk = allow_cjk
         self._lowercase = lowercase

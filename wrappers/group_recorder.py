@@ -40,6 +40,15 @@ class GroupRecorder(TextWrapper):
 
     Raises:
         ConfigError: If ``group_size`` is below 1.
+
+    >>> import agentgym, gymnasium
+    >>> env = GroupRecorder(gymnasium.make("ALFWorld-v0"), group_size=2)
+    >>> for _ in range(2):
+    ...     _ = env.reset()
+    ...     _ = env.step("look")
+    >>> [group] = env.groups()
+    >>> len(group), len({episode.task_id for episode in group.episodes})
+    (2, 1)
     """
 
     def __init__(self, env: gym.Env[str, str], group_size: int, context: Context | None = None) -> None:

@@ -33,6 +33,15 @@ class ReplaySnapshot(TextWrapper):
 
     Args:
         env: Any text environment.
+
+    >>> import agentgym, gymnasium
+    >>> env = ReplaySnapshot(gymnasium.make("ALFWorld-v0"))
+    >>> _ = env.reset(seed=0)
+    >>> before = agentgym.snapshot(env)
+    >>> first = env.step("look")
+    >>> agentgym.restore(env, before)
+    >>> env.step("look") == first
+    True
     """
 
     covers_inner = True

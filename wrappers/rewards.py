@@ -28,6 +28,15 @@ class ScaleReward(TextWrapper):
 
     Raises:
         ConfigError: If ``factor`` is not finite.
+
+    >>> import agentgym, gymnasium
+    >>> env = ScaleReward(gymnasium.make("ALFWorld-v0"), 10.0)
+    >>> _ = env.reset(seed=0)
+    >>> over = False
+    >>> while not over:
+    ...     _, reward, over, _, info = env.step(env.unwrapped.expert_action())
+    >>> reward, info["env_reward"]
+    (10.0, 1.0)
     """
 
     def __init__(self, env: gym.Env[str, str], factor: float) -> None:
@@ -59,6 +68,12 @@ class InvalidActionPenalty(TextWrapper):
 
     Raises:
         ConfigError: If ``coef`` is negative or not finite, or ``on`` is unknown.
+
+    >>> import agentgym, gymnasium
+    >>> env = InvalidActionPenalty(gymnasium.make("ALFWorld-v0"), on="valid")
+    >>> _ = env.reset(seed=0)
+    >>> env.step("sing")[1], env.step("look")[1]
+    (-0.1, 0.0)
     """
 
     def __init__(self, env: gym.Env[str, str], coef: float = 0.1, on: Fault = "format") -> None:

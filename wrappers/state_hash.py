@@ -90,8 +90,11 @@ class StateHash(TextWrapper):
     Raises:
         ConfigError: If a canonicaliser is unknown.
 
-    >>> from agentgym.wrappers import StateHash
-    >>> env = StateHash(gym.Env(), obs=str.casefold)
+    >>> import agentgym, gymnasium
+    >>> env = StateHash(gymnasium.make("ALFWorld-v0"), obs="casefold+whitespace")
+    >>> observation, info = env.reset(seed=0)
+    >>> info["obs_hash"] == agentgym.identity.text_hash(" ".join(observation.casefold().split()))
+    True
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym.errors import ConfigError
-from agentgym.wrappers import ActionTags, InvalidActionPenalty, ScaleReward
+from agentgym.wrappers import ActionTags, InvalidActionPenalty, ReplaySnapshot, ScaleReward
 from tests.worlds import Corridor
 
 THINK = "<think>hm</think>"
@@ -81,5 +81,5 @@ def test_the_world_gets_the_action_and_the_flags_say_two_things() -> None:
 
 def test_a_penalty_that_would_never_see_the_flag_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"InvalidActionPenalty\(ActionTags\(env\)\)"):
-        ActionTags(ScaleReward(InvalidActionPenalty(Corridor()), 2.0))
+        ActionTags(ReplaySnapshot(ScaleReward(InvalidActionPenalty(Corridor()), 2.0)))
     ActionTags(InvalidActionPenalty(Corridor(), on="valid"))
