@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,8 +85,10 @@ class Evaluation:
 
     @property
     def source(self) -> str:
-        """Where the tasks come from, as their ids say: what stands before the last slash."""
-        return ", ".join(sorted({o.task_id.rpartition("/")[0] or o.task_id for o in self.outcomes})[:_SOURCES_SHOWN])
+        """Where the tasks come from, as their ids say, such as ``builtin/valid_unseen``."""
+        names = [o.task_id for o in self.outcomes]
+        common = os.path.commonprefix(names).rpartition("/")[0]
+        return common or ", ".join(sorted({name.partition("/")[0] for name in names}))
 
     def mean(self, name: str) -> float:
         """Return the mean over tasks of a numeric field of ``Outcome``, such as ``"length"``."""
@@ -125,9 +128,6 @@ class Evaluation:
             return cls(outcomes, data["temperature"], float(data["seconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"these are not the results of an evaluation: {error!r}") from error
-
-
-_SOURCES_SHOWN = 4
 
 
 def compare(before: Evaluation, after: Evaluation) -> Interval:

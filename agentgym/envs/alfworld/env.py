@@ -70,6 +70,11 @@ class ALFWorldEnv(TextEnv):
         return self._games.ids
 
     @property
+    def held_out(self) -> dict[str, str]:
+        """Arguments of the same environment with games held out from training: built-in rooms never seen, or valid_seen."""
+        return {"split": "valid_unseen" if self.tasks is None else "valid_seen"}
+
+    @property
     def game(self) -> Game:
         """The game in progress."""
         return self._games.load(self.task_id)
