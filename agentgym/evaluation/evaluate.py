@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
 import gymnasium as gym
@@ -86,9 +86,10 @@ class Evaluation:
     @property
     def source(self) -> str:
         """Where the tasks come from, as their ids say, such as ``builtin/valid_unseen``."""
-        names = [o.task_id for o in self.outcomes]
-        common = os.path.commonprefix(names).rpartition("/")[0]
-        return common or ", ".join(sorted({name.partition("/")[0] for name in names}))
+        folders = [outcome.task_id.split("/")[:-1] for outcome in self.outcomes]
+        # zip stops at the shallowest id, takewhile at the first level on which they part.
+        common = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))]
+        return "/".join(common) or ", ".join(sorted({outcome.task_id.partition("/")[0] for outcome in self.outcomes}))
 
     def mean(self, name: str) -> float:
         """Return the mean over tasks of a numeric field of ``Outcome``, such as ``"length"``."""

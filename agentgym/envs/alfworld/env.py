@@ -71,7 +71,7 @@ class ALFWorldEnv(TextEnv):
 
     @property
     def held_out(self) -> dict[str, str]:
-        """Arguments of the same environment with games held out from training: built-in rooms never seen, or valid_seen."""
+        """Arguments that give games held out from training: built-in rooms never seen, or ``valid_seen``."""
         return {"split": "valid_unseen" if self.tasks is None else "valid_seen"}
 
     @property
