@@ -17,7 +17,7 @@ from agentgym.envs.alfworld.engine import Play
 from agentgym.envs.alfworld.game import CLEANERS, COOLERS, HEATERS, Game
 from agentgym.envs.alfworld.rooms import ITEMS
 
-__all__ = ["SearchingExpert", "likely_places", "plan"]
+__all__ = ["SearchingExpert", "plan"]
 
 _TREATMENTS = {"clean": ("clean", CLEANERS), "hot": ("heat", HEATERS), "cool": ("cool", COOLERS)}
 
@@ -223,24 +223,6 @@ def _able(game: Game, o: int) -> bool:
     return {None: True, "clean": item.cleanable, "hot": item.heatable, "cool": item.coolable}[game.goal.state]
 
 
-def likely_places(games: Iterable[Game]) -> dict[str, dict[str, float]]:
-    """Return, for each item type, the mean number of them that one receptacle of each type holds as games begin.
-
-    Args:
-        games: Games to count in: training games, if what is learned here is to be tested on others.
-    """
-    found: Counter[tuple[str, str]] = Counter()
-    looked: Counter[tuple[str, str]] = Counter()
-    for game in games:
-        for receptacle in game.receptacles:
-            looked.update((name, receptacle.type) for name in {item.type for item in game.items})
-        found.update((item.type, game.receptacles[r].type) for item in game.items for r in item.receptacles)
-    likely: dict[str, dict[str, float]] = {}
-    for (name, place), times in looked.items():
-        likely.setdefault(name, {})[place] = found[name, place] / times
-    return likely
-
-
 _SEEN = re.compile(r"(?:On the (\w+ \d+)|The (\w+ \d+) is open\. In it), you see")
 _SHUT = re.compile(r"The (\w+ \d+) is closed\.")
 _START = "-= Welcome"
@@ -255,8 +237,8 @@ class SearchingExpert:
     afresh.
 
     Args:
-        likely: For an item type, how likely one receptacle of each type holds it, on any scale; by default as the
-            built-in games are furnished (see `likely_places` for others). What is not named is thought hardly likely.
+        likely: For an item type, the weights of the receptacle types it may be in; by default as the built-in games are
+            furnished. Receptacles of one type share its weight. What is not named is thought possible, hardly likely.
     """
 
     def __init__(self, likely: Mapping[str, Mapping[str, float]] | None = None) -> None:
@@ -297,16 +279,18 @@ class SearchingExpert:
         sought = [] if in_hand else [goal.item_type]
         if goal.lamp_type and not any(facts.places[o] for o in facts.places if game.items[o].type == goal.lamp_type):
             sought.append(goal.lamp_type)
+        alike = Counter(place.type for place in game.receptacles)
         best, command = -1.0, "look"
         for place in reversed(game.receptacles):
             if place.name in self._seen:
                 continue
-            chance = sum(self._likely.get(name, {}).get(place.type, 0) or _FAINT for name in sought)
+            weight = sum(self._likely.get(name, {}).get(place.type, 0) or _FAINT for name in sought)
             here = place.location == facts.at
             if place.name in self._shut:
                 price, step = (1, f"open {place.name}") if here else (2, f"go to {place.name}")
             else:
                 price, step = 1, f"examine {place.name}" if here else f"go to {place.name}"
-            if chance / price > best:
-                best, command = chance / price, step
+            worth = weight / alike[place.type] / price
+            if worth > best:
+                best, command = worth, step
         return command
