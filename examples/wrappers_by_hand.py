@@ -1,4 +1,4 @@
-"""Wrappers composed by hand, a group of rollouts recorded through them, and the credit two methods give the same decisions.
+"""Wrappers composed by hand, a group recorded through them, and the credit two methods give the same decisions.
 
 Needs no extra: nothing here loads torch.
 """

@@ -1,4 +1,4 @@
-"""What every test shares: hypothesis profiles, the development data, one torch thread, a count of skipped parity tests."""
+"""What tests share: hypothesis profiles, the development data, one torch thread, a count of skipped parity tests."""
 
 from __future__ import annotations
 

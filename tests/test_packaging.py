@@ -46,7 +46,9 @@ def test_packages_list_is_the_tree(project: dict[str, Any]) -> None:
 def test_every_module_lies_in_a_package(project: dict[str, Any]) -> None:
     for folder in project["tool"]["setuptools"]["package-dir"].values():
         for path in (ROOT / folder).rglob("*.py"):
-            assert (path.parent / "__init__.py").exists(), f"{path} would not be installed: its folder has no __init__.py"
+            assert (path.parent / "__init__.py").exists(), (
+                f"{path} would not be installed: its folder has no __init__.py"
+            )
 
 
 @pytest.mark.parametrize("name", ["algos", "wrappers"])

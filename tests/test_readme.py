@@ -1,13 +1,13 @@
 """Every command and every program in the README and the documentation runs, with its budget cut.
 
-Commands of one block run in order, in one empty folder. A command that no rule here covers fails the test, so none can be written
-that nobody runs. What installs packages is run for real by ``.ci/run``; here it is checked against ``pyproject.toml``.
+Commands of one block run in order, in one empty folder. A command that no rule here covers fails the test, so none can
+be written that nobody runs. What installs packages is run for real by ``.ci/run``; here it is checked against
+``pyproject.toml``.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import subprocess
@@ -154,9 +154,7 @@ def test_programs_run(block: Block, user: Path) -> None:
         for whole, cut in CODE_CUTS.items():
             assert code.count(whole) == 1
             code = code.replace(whole, cut)
-    run = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning", "-c", code], capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
 
