@@ -79,7 +79,7 @@ class GeneratorConfig:
     receptacles: tuple[int, int] = (10, 14)
     items: tuple[int, int] = (12, 18)
     closed: float = 0.85
-    hidden: float = 0.6
+    hidden: float = 0.7
     steps: tuple[int, int] = (4, 20)
 
     def __post_init__(self) -> None:
@@ -219,15 +219,19 @@ class _Contents:
         self.placed.append((name, chosen))
         return True
 
-    def fill(self, total: int, task_item: str, hidden: float) -> None:
-        """Add things up to ``total``; spare ones of the task's item hide as the wanted ones do."""
+    def fill(self, total: int, task_item: str, target: str, hidden: float) -> None:
+        """Add things up to ``total``; spare ones of the task's item hide as the wanted ones do, and not in its target."""
         for _ in range(4 * total):
             if len(self.placed) >= total:
                 return
             name = self.stream.pick(CONTENTS[self.room.kind])
             most = 1 if "fixed" in ITEMS[name].traits else 3 if name == task_item else 2
-            if self.count.get(name, 0) < most:
-                self.place(name, behind_door=self.stream.chance(hidden) if name == task_item else None)
+            if self.count.get(name, 0) >= most:
+                continue
+            if name == task_item:
+                self.place(name, target, self.stream.chance(hidden))
+            else:
+                self.place(name)
 
     def items(self) -> tuple[Item, ...]:
         """Return the items as texts list them: types rising, numbers falling; no number gives the task away."""
@@ -271,7 +275,7 @@ def _furnish(
             return None
     if look or (room.kind in _LAMP_ROOMS and stream.chance(0.5)):
         contents.place("desklamp")
-    contents.fill(stream.between(*config.items), x, config.hidden)
+    contents.fill(stream.between(*config.items), x, y, config.hidden)
     return contents.items()
 
 

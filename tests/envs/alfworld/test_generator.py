@@ -106,6 +106,8 @@ def test_names_and_types_are_consistent(sample: dict[str, list[Game]]) -> None:
             (place,) = item.receptacles
             assert (game.receptacles[place].type, item.type) in game.can_contain
             assert item.locations == (game.receptacles[place].location,)
+            if item.type == game.goal.item_type:
+                assert game.receptacles[place].type != game.goal.receptacle_type
 
 
 def test_listing_order_is_types_rising_and_numbers_falling(sample: dict[str, list[Game]]) -> None:
