@@ -220,7 +220,7 @@ class _Contents:
         return True
 
     def fill(self, total: int, task_item: str, target: str, hidden: float) -> None:
-        """Add things up to ``total``; spare ones of the task's item hide as the wanted ones do, and not in its target."""
+        """Add things up to ``total``; spare ones of the task's item hide as wanted ones do, never in its target."""
         for _ in range(4 * total):
             if len(self.placed) >= total:
                 return
