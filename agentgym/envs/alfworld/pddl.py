@@ -298,7 +298,7 @@ class _Reader:
         return names
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _can_contain(pairs: Pairs) -> Pairs:
     """Strip the suffixes; the table is the same in nearly every game, which then share one."""
     return frozenset((_kind(receptacle), _kind(item)) for receptacle, item in pairs)
@@ -351,7 +351,7 @@ def _read_goal(text: str) -> Goal:
             stack[-1].append(inner)
     match stack:
         case [[[":goal", ["and", *parts]]]]:
-            blocks = [_flatten(part, set()) for part in parts]
+            blocks = [_flatten(part, frozenset(), set()) for part in parts]
         case _:
             raise _Refused("its goal is not one conjunction, or was cut off")
     goal = _placing_goal(blocks[0]) if len(blocks) == 1 else _lamp_goal(*blocks) if len(blocks) == 2 else None
@@ -360,22 +360,22 @@ def _read_goal(text: str) -> Goal:
     return goal
 
 
-def _flatten(formula: Any, variables: set[str]) -> Block:
+def _flatten(formula: Any, scope: frozenset[str], quantified: set[str]) -> Block:
     """Return the literals of nested conjunctions and existential quantifiers, whose order carries no meaning."""
     match formula:
         case ["and", *parts]:
-            return frozenset().union(*(_flatten(part, variables) for part in parts))
+            return frozenset().union(*(_flatten(part, scope, quantified) for part in parts))
         case ["exists", [*declared], body]:
             fresh = [word for word in declared if isinstance(word, str) and word.startswith("?")]
-            if variables.intersection(fresh):
+            if quantified.intersection(fresh):
                 raise _Refused("its goal quantifies a variable twice")
-            variables.update(fresh)
-            return _flatten(body, variables)
-        case ["not", ["=", str(first), str(second)]]:
+            quantified.update(fresh)
+            return _flatten(body, scope.union(fresh), quantified)
+        case ["not", ["=", str(first), str(second)]] if {first, second} <= scope:
             return frozenset({("not =", *sorted((first, second)))})
-        case [str(_), *_] if all(isinstance(word, str) for word in formula):
+        case [str(_), *terms] if all(isinstance(term, str) and (term[0] != "?" or term in scope) for term in terms):
             return frozenset({tuple(formula)})
-    raise _Refused("its goal uses something other than and, exists, and not =")
+    raise _Refused("its goal is not made of and, exists, not = and facts of quantified variables")
 
 
 def _placing_goal(block: Block) -> Goal | None:
