@@ -7,10 +7,15 @@ their start, as recorded groups do, and few states are drawn, so that states rep
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import strategies as st
 
 from agentgym.batch import StepBatch
 from agentgym.episodes import Episode, Group, Step
+from agentgym.errors import missing_extra
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise missing_extra("hypothesis", "testing", "agentgym.testing.strategies") from error
 
 __all__ = ["EIGHTHS", "groups", "step_batches"]
 

@@ -91,6 +91,11 @@ def token_weights(tokens: TokenBatch, aggregation: Aggregation) -> Tensor:
     return 1 / (in_row * tokens.total_rows)
 
 
+def _require(name: str, column: Tensor | None, coefficient: float) -> None:
+    if coefficient > 0 and column is None:
+        raise AlgorithmError(f"a coefficient of {coefficient} needs {name!r}, which the token batch lacks")
+
+
 def policy_loss(
     tokens: TokenBatch,
     *,
@@ -123,12 +128,8 @@ def policy_loss(
     Raises:
         AlgorithmError: If a coefficient is above 0 and its column is absent.
     """
-    for name, coefficient, column in (
-        ("ref_logp", kl_coef, tokens.ref_logp),
-        ("entropy", entropy_coef, tokens.entropy),
-    ):
-        if coefficient > 0 and column is None:
-            raise AlgorithmError(f"a coefficient of {coefficient} needs {name!r}, which the token batch lacks")
+    _require("ref_logp", tokens.ref_logp, kl_coef)
+    _require("entropy", tokens.entropy, entropy_coef)
     keep = tokens.mask
     weights = token_weights(tokens, aggregation)
     logp, advantage = tokens.logp[keep], tokens.advantage[keep]
