@@ -21,7 +21,7 @@ train: $(TRAIN) ## Train the tiny policy with GiGPO on the built-in games
 	$(BIN)/python -m agentgym train $(ARGS)
 
 test: $(DEV) ## Run the fast test suite
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 check: $(DEV) ## Lint, check types and check which room imports which
 	$(BIN)/ruff check .
