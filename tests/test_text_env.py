@@ -346,9 +346,28 @@ class _Deaf(Corridor):
         return super()._begin(None)
 
 
+class _Unsure(Corridor):
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return super().step(action.removesuffix("\n"))  # an AttributeError where it should be a TypeError
+
+
+class _Undying(Corridor):
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self._over = False
+        return super().step(action)
+
+
+class _Credulous(Corridor):
+    def _begin(self, task: str | None) -> str:
+        return super()._begin(task if task in self.tasks else None)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (_Unsure, "AttributeError.*a non-string must raise TypeError"),
+        (_Undying, "after terminated must raise EnvironmentFault"),
+        (_Credulous, "must raise agentgym.errors.TaskNotFoundError"),
         (Bare, "wrap in agentgym.wrappers.StateHash"),
         (lambda: StateHash(Dream()), "check_env failed"),
         (_Silent, "no 'admissible'"),
