@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from agentgym.envs.alfworld.rooms import CONTENTS, FURNITURE, ITEMS, KINDS, Stre
 from agentgym.errors import ConfigError, TaskNotFoundError
 from agentgym.identity import text_hash
 
-DRAWS = 1200
+DRAWS = 400
 
 
 def census(game: Game) -> tuple[tuple[str, int], ...]:
@@ -41,13 +42,26 @@ def sample() -> dict[str, list[Game]]:
 
 def test_unseen_rooms_are_never_generated_for_training(sample: dict[str, list[Game]]) -> None:
     unseen = {census(game) for game in sample["valid_unseen"]}
-    hard_unseen = {census(game) for game in drawn("valid_unseen", "hard", 300)}
+    hard_unseen = {census(game) for game in drawn("valid_unseen", "hard", 100)}
     assert len(unseen) > 100
     for split in ("train", "valid_seen", "valid_train"):
-        assert not unseen & {census(game) for game in sample[split]}
-        assert not hard_unseen & {census(game) for game in sample[split]}
+        assert not (unseen | hard_unseen) & {census(game) for game in sample[split]}
     for preset in ("easy", "hard"):
-        assert not unseen & {census(game) for game in drawn("train", preset, 300)}
+        assert not unseen & {census(game) for game in drawn("train", preset, 100)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("receptacles", [(8, 10), (10, 14), (16, 24)])
+def test_no_room_is_drawn_on_both_sides(kind: str, receptacles: tuple[int, int]) -> None:
+    rooms: dict[bool, set[str]] = {False: set(), True: set()}
+    for unseen in rooms:
+        stream = Stream(kind, receptacles, unseen)
+        for _ in range(400):
+            room = draw_room(stream, kind, receptacles, 0.8, unseen)
+            assert room is not None
+            rooms[unseen].add(room.census)
+    assert not rooms[False] & rooms[True]
+    assert min(map(len, rooms.values())) >= 5
 
 
 def test_seen_games_are_new_tasks_in_training_rooms(sample: dict[str, list[Game]]) -> None:
@@ -57,13 +71,13 @@ def test_seen_games_are_new_tasks_in_training_rooms(sample: dict[str, list[Game]
     assert not tasks["valid_seen"] & tasks["valid_train"]
     train_rooms = {layout(game) for game in sample["train"]}
     shared = [layout(game) in train_rooms for game in sample["valid_seen"]]
-    assert np.mean(shared) > 0.7  # 1,200 training games do not visit all 4 x 256 rooms
+    assert np.mean(shared) > 0.3  # 400 training games do not visit all 4 x 256 rooms
 
 
 def test_training_reaches_every_room_of_the_seen_split() -> None:
-    config = GeneratorConfig(rooms=3)
-    train = {layout(game) for game in drawn("train", config, 400)}
-    assert {layout(game) for game in drawn("valid_seen", config, 400)} <= train
+    config = GeneratorConfig(rooms=2)
+    train = {layout(game) for game in drawn("train", config, 200)}
+    assert {layout(game) for game in drawn("valid_seen", config, 200)} <= train
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -71,7 +85,7 @@ def test_training_reaches_every_room_of_the_seen_split() -> None:
 def test_the_expert_wins_every_game(split: str, preset: str) -> None:
     config = PRESETS[preset]
     games = BuiltinGames(split, preset)
-    for task_id in games.ids(120):
+    for task_id in games.ids(60):
         game = games.load(task_id)
         play = Play(World(game))
         assert not play.won
@@ -127,7 +141,11 @@ def test_an_id_rebuilds_its_game_in_another_process() -> None:
     )
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }
@@ -175,9 +193,9 @@ def test_sentences_read_as_the_original_ones() -> None:
 
 
 def test_hidden_and_closed_set_the_difficulty() -> None:
-    open_ = drawn("train", GeneratorConfig(closed=0.0, hidden=0.0), 150)
+    open_ = drawn("train", GeneratorConfig(closed=0.0, hidden=0.0), 60)
     assert {r.type for game in open_ for r in game.receptacles if r.openable} <= {"fridge", "microwave"}
-    hidden = drawn("train", GeneratorConfig(closed=1.0, hidden=1.0), 150)
+    hidden = drawn("train", GeneratorConfig(closed=1.0, hidden=1.0), 60)
 
     def opened(games: list[Game]) -> float:
         return float(np.mean([sum(c.startswith("open") for c in g.walkthrough or ()) for g in games]))
