@@ -126,6 +126,14 @@ class Algorithm(Generic[ConfigT]):
         """Return the auxiliary learners whose columns ``credit`` reads; none unless it says otherwise."""
         return []
 
+    @property
+    def zero_advantage_is_silent(self) -> bool:
+        """Whether tokens of zero advantage leave the gradient alone, so that a trainer need not run the model on them.
+
+        True of the default loss without KL and entropy terms; an algorithm with a loss of its own overrides this if it may.
+        """
+        return type(self).loss is Algorithm.loss and self.config.kl_coef == 0 and self.config.entropy_coef == 0
+
     def loss(self, tokens: TokenBatch) -> Loss:
         """Return the loss of a micro-batch: the clipped surrogate with KL and entropy unless it says otherwise."""
         config = self.config

@@ -82,7 +82,7 @@ class HFPolicy:
         _check_attention(model, self.name)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, dtype: str | torch.dtype = "auto", **options: Any) -> Self:
+    def from_pretrained(cls, name: str | Path, /, *, dtype: str | torch.dtype = "auto", **options: Any) -> Self:
         """Load a policy.
 
         Args:

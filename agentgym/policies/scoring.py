@@ -44,7 +44,7 @@ class TokenScorer(nn.Module):
 
         Args:
             ids: Token ids, int64 [B, T], padded on the right.
-            lengths: Number of real tokens of each sequence, int64 [B].
+            lengths: Number of real tokens of each sequence, int64 [B]; what lies beyond is never looked at.
             select: Flat indices ``b * T + t`` of the tokens to score, ``t >= 1``, int64 [L].
             entropy: Whether to return the entropy of each distribution too.
             allowed: Where sampling was constrained, the ids each chosen token was chosen among; None for the vocabulary.
@@ -52,10 +52,10 @@ class TokenScorer(nn.Module):
         Returns:
             Log-probabilities and, if asked for, entropies in nats; float32 [L].
         """
-        mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         base = cast("Any", self.model)
         base = base.get_base_model() if hasattr(base, "get_base_model") else base
-        hidden = base.get_decoder()(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
+        # Padding is on the right and attention is causal, so no token that counts sees it: without a mask the fast kernels run.
+        hidden = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
         states = hidden.reshape(-1, hidden.shape[-1])[select - 1]
         targets = ids.reshape(-1)[select]
         head = base.get_output_embeddings()

@@ -1,7 +1,7 @@
 """The built-in policy ``tiny``: a Llama of under a million parameters with a tokenizer that knows the world's words.
 
-Generation decides how fast a laptop trains, so sequences are short: a type name ("cabinet"), a number (" 4") and each stock phrase of
-the world between them are one token each. Any other text is spelled in bytes, so nothing is ever unknown.
+Generation decides how fast a laptop trains, so sequences are short: a name ("cabinet 4"), a kind ("cabinet"), a number and each stock
+phrase of the world between names are one token each. Any other text is spelled in bytes, so nothing is ever unknown.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TEMPLATE = (
 
 
 def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 40) -> PreTrainedTokenizerFast:
-    """Build a tokenizer whose tokens are the names, numbers and stock phrases of ``texts``, and bytes for the rest.
+    """Build a tokenizer whose tokens are the names, kinds, numbers and stock phrases of ``texts``, and bytes for the rest.
 
     Args:
         texts: Observations and actions of the world; a name is a word followed by a number somewhere in them.
@@ -36,15 +36,16 @@ def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 
         numbers: Largest number that is one token.
     """
     corpus = list(texts)
-    names = sorted({name for text in corpus for name in re.findall(r"\b([a-z]+) \d+\b", text)})
-    splitter = re.compile(rf"\b(?:{'|'.join(names)})\b|(?<=[a-z]) \d+\b") if names else re.compile(r"$^")
+    names = sorted({name for text in corpus for name in re.findall(r"\b[a-z]+ \d+\b", text)})
+    kinds = sorted({name.split()[0] for name in names})
+    splitter = re.compile(rf"\b(?:{'|'.join(kinds)})\b(?: \d+\b)?") if kinds else re.compile(r"$^")
     counts = Counter(piece for text in corpus for piece in splitter.split(text) if len(piece) > 1)
     common = [piece for piece, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1][:phrases]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    words = [*names, *(f" {n}" for n in range(1, numbers + 1)), *common]
+    words = [*names, *kinds, *(f" {n}" for n in range(1, numbers + 1)), *common]
     core.add_tokens([AddedToken(word, normalized=False) for word in dict.fromkeys(words)])
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
@@ -57,7 +58,7 @@ def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 
     return tokenizer
 
 
-def build(*, hidden: int = 128, layers: int = 3, heads: int = 4, seed: int = 0) -> tuple[Any, Any, dict[str, Any]]:
+def build(*, hidden: int = 128, layers: int = 2, heads: int = 4, seed: int = 0) -> tuple[Any, Any, dict[str, Any]]:
     """Build the model with random weights; it needs a warm start before reinforcement learning.
 
     Returns:
@@ -83,11 +84,23 @@ def build(*, hidden: int = 128, layers: int = 3, heads: int = 4, seed: int = 0) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
+    _compose_names(model, tokenizer)
     return model, tokenizer, {**defaults_of(tokenizer), "needs_warm_start": True}
+
+
+def _compose_names(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Start each name as the sum of its parts, so that "apple 2" is an apple before anything is learned."""
+    vocabulary = tokenizer.get_vocab()
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for word, token in vocabulary.items():
+            parts = re.fullmatch(r"([a-z]+)( \d+)", word)
+            if parts and parts[1] in vocabulary and parts[2] in vocabulary:
+                weight[token] = weight[vocabulary[parts[1]]] + weight[vocabulary[parts[2]]]
 
 
 def defaults_of(tokenizer: Any) -> dict[str, Any]:
     """Return the arguments a policy with this tokenizer should be made with: none unless it is a tiny one's."""
     if tokenizer.chat_template == _TEMPLATE:
-        return {"context": Transcript(instruction=None), "max_new_tokens": 12}
+        return {"context": Transcript(instruction=None), "max_new_tokens": 6}
     return {}

@@ -75,7 +75,9 @@ class Updater:
         self._reference = reference
         self._model = cast("Any", policy.model)
         if config.gradient_checkpointing:
-            self._model.gradient_checkpointing_enable()
+            # The first is the name in later releases of transformers 5, the second in earlier ones.
+            new = getattr(self._model, "activation_checkpointing_enable", None)
+            (new or self._model.gradient_checkpointing_enable)({"use_reentrant": False})
         scorer = TokenScorer(policy.model, policy.temperature)
         trained = [p for p in scorer.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -117,7 +119,7 @@ class Updater:
         for _ in range(config.epochs):
             for part in split_minibatches(sequences, config.minibatches, rng):
                 # Only before the first step are recorded and recomputed log-probs of the same weights.
-                for name, value in self._step(part, columns, check_gap=steps == 0).items():
+                for name, value in self._step(part, self._heard(part, advantage), columns, check_gap=steps == 0).items():
                     sums[name] += value
                 steps += 1
         gap = {name: sums.pop(name) for name in (f"{_GAP}/mean", f"{_GAP}/max") if name in sums}
@@ -128,28 +130,38 @@ class Updater:
             "updates": float(steps),
         }
 
+    def _heard(self, sequences: list[TrainSequence], advantage: np.ndarray[Any, Any]) -> list[TrainSequence]:
+        """Return the sequences that change the gradient: groups in which all fared alike often make up half of a batch."""
+        if not self._algorithm.zero_advantage_is_silent:
+            return sequences
+        # One stays in any case: with momentum, a step without a gradient is a step all the same.
+        return [s for s in sequences if advantage[s.tokens].any()] or [min(sequences, key=lambda s: len(s.ids))]
+
     def _training_mode(self) -> None:
         """Keep dropout off: a ratio compares what the same network says twice. The scorer itself trains, in chunks."""
         self.scorer.train()
         # transformers checkpoints activations in training mode only.
         self._model.train(self._config.gradient_checkpointing)
 
-    def _step(self, sequences: list[TrainSequence], columns: TokenColumns, check_gap: bool) -> dict[str, float]:
-        """Run one optimiser step over ``sequences``."""
+    def _step(
+        self, sequences: list[TrainSequence], heard: list[TrainSequence], columns: TokenColumns, check_gap: bool
+    ) -> dict[str, float]:
+        """Run one optimiser step over ``sequences``, of which the model runs on those ``heard``."""
         accelerator = self._accelerator
         world, rank = accelerator.num_processes, accelerator.process_index
         totals = columns.totals(sequences)
-        mine = pack(sequences, self._config.tokens_per_microbatch, world)[rank::world]
+        scored = sum(len(s.tokens) for s in heard)
+        mine = pack(heard, self._config.tokens_per_microbatch, world)[rank::world]
         sums: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=accelerator.device))
         largest = torch.zeros(1, device=accelerator.device)
         for number, micro in enumerate(mine):
             waits = number < len(mine) - 1
             with accelerator.no_sync(self.scorer) if waits else nullcontext():
-                metrics, gap = self._backward(micro.to(accelerator.device), columns, totals)
+                metrics, gap = self._backward(micro.to(accelerator.device), columns, totals, scored)
             for name, value in metrics.items():
                 sums[name] += value
             if check_gap:
-                sums[f"{_GAP}/mean"] += gap.sum() / totals[0]
+                sums[f"{_GAP}/mean"] += gap.sum() / scored
                 largest = torch.maximum(largest, gap.max())
         summed = self._sum_over_processes(sums)
         if check_gap:
@@ -157,7 +169,7 @@ class Updater:
         return {**summed, **self._optimizer_step()}
 
     def _backward(
-        self, micro: MicroBatch, columns: TokenColumns, totals: tuple[int, int, int]
+        self, micro: MicroBatch, columns: TokenColumns, totals: tuple[int, int, int], scored: int
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Add one micro-batch to the gradient; return its metrics and |log p - recorded log p| of its tokens."""
         wants_entropy = self._algorithm.config.entropy_coef > 0
@@ -170,7 +182,7 @@ class Updater:
         weight = 0.0 if micro.idle else 1.0
         # Gradients are averaged over processes; the global counts ask for their sum.
         self._accelerator.backward(loss.total * (weight * self._accelerator.num_processes))
-        metrics = {"loss": loss.total.detach(), "entropy": entropy.detach().sum() / totals[0], **loss.metrics}
+        metrics = {"loss": loss.total.detach(), "entropy": entropy.detach().sum() / scored, **loss.metrics}
         gap = (logp.detach() - tokens.old_logp).abs()
         return {name: weight * value for name, value in metrics.items()}, weight * gap
 
