@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Set before any test imports torch: two workers on two cores must not each start a thread per core.
+# Set before any test imports torch: two workers on two cores must not each start a thread per core, and no test may ask
+# the Hub for what it should have at hand.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 settings.register_profile("dev", max_examples=50, deadline=None)

@@ -1,8 +1,8 @@
 """Every command and every program in the README and the documentation runs, with its budget cut.
 
-Commands of one block run in order, in one empty folder. A command that no rule here covers fails the test, so none can
-be written that nobody runs. What installs packages is run for real by ``.ci/run``; here it is checked against
-``pyproject.toml``.
+Commands of one page run in order, in one empty folder; what stands on several pages runs once. A command that no rule
+here covers fails the test, so none can be written that nobody runs. What installs packages is run for real by
+``.ci/run``; here it is checked against ``pyproject.toml``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SHORT = "--set env_options.max_episode_steps=20"
 WARM = "--set warm_start.steps=1 --set warm_start.demonstrations=4"
 CUTS = {
-    "train": f"--iterations 1 --groups 1 --group-size 2 --eval-episodes 1 {WARM} {SHORT}",
+    "train": f"--iterations 1 --groups 2 --group-size 2 --eval-episodes 2 {WARM} {SHORT}",
     "sft": "--steps 1 --demonstrations 4",
     "eval": f"--episodes 1 {SHORT}",
     "rollout": "--groups 1 --group-size 2",
@@ -61,12 +61,22 @@ def blocks() -> list[Block]:
     return found
 
 
-def of_language(*languages: str) -> list[object]:
-    return [
-        pytest.param(block, id=f"{block.page.relative_to(ROOT)}:{block.line}")
-        for block in blocks()
-        if block.language in languages
-    ]
+def commands() -> list[object]:
+    """Return the commands of each page, without those that an earlier page has."""
+    seen: set[str] = set()
+    found = []
+    for page in PAGES:
+        text = "".join(block.text for block in blocks() if block.page == page and block.language == "bash")
+        lines = [line for line in text.splitlines() if line.strip() and shlex.join(shlex.split(line, True)) not in seen]
+        seen.update(shlex.join(shlex.split(line, True)) for line in lines)
+        if lines:
+            found.append(pytest.param(page, lines, id=str(page.relative_to(ROOT))))
+    return found
+
+
+def programs() -> list[object]:
+    found = {block.text: block for block in reversed(blocks()) if block.language == "python"}
+    return [pytest.param(block, id=f"{block.page.relative_to(ROOT)}:{block.line}") for block in found.values()]
 
 
 @pytest.fixture
@@ -134,17 +144,16 @@ def run_command(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             pytest.fail(f"no rule for the command {line!r}")
 
 
-@pytest.mark.parametrize("block", of_language("bash"))
-def test_commands_run(block: Block, user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for other in blocks():  # files that the page shows, such as a configuration
-        if other.page == block.page and other.language in ("yaml", "toml"):
-            (user / other.title).write_text(other.text, encoding="utf-8")
-    for line in block.text.splitlines():
-        if line.strip():
-            run_command(line, user, monkeypatch)
+@pytest.mark.parametrize(("page", "lines"), commands())
+def test_commands_run(page: Path, lines: list[str], user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in blocks():  # files that the page shows, such as a configuration
+        if block.page == page and block.title and block.language in ("yaml", "toml"):
+            (user / block.title).write_text(block.text, encoding="utf-8")
+    for line in lines:
+        run_command(line, user, monkeypatch)
 
 
-@pytest.mark.parametrize("block", of_language("python"))
+@pytest.mark.parametrize("block", programs())
 def test_programs_run(block: Block, user: Path) -> None:
     code = block.text
     if code.startswith("--8<--"):
