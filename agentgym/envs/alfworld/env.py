@@ -1,5 +1,6 @@
 """ALFWorld as a Gymnasium environment."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class ALFWorldEnv(TextEnv):
     def __init__(
         self,
         split: str = "train",
-        data: str | None = None,
+        data: str | os.PathLike[str] | None = None,
         task_types: Sequence[str] | None = None,
         difficulty: str | GeneratorConfig = "default",
         backend: str = "native",
@@ -77,7 +78,8 @@ class ALFWorldEnv(TextEnv):
     @property
     def game(self) -> Game:
         """The game in progress."""
-        return self._games.load(self.task_id)
+        # A restored game may come from another split than this environment's.
+        return self._play.world.game if isinstance(self._play, Play) else self._games.load(self.task_id)
 
     def _begin(self, task: str | None) -> str:
         task_id = self._games.draw(self.np_random) if task is None else task
@@ -124,6 +126,8 @@ class ALFWorldEnv(TextEnv):
 
     def state_text(self) -> str:
         """Describe the hidden state in full: equal texts mean equal states."""
+        if self._play is None:
+            raise EnvironmentFault("there is no state before the first reset()")
         text: str = self._play.state_text()
         return text
 

@@ -242,8 +242,7 @@ def _real(split: str, folder: Path, task_types: tuple[str, ...]) -> RealGames:
             f"{GET_REAL_GAMES} data='builtin' plays built-in games instead."
         )
     if place.suffix == ".xz":
-        status = place.stat()
-        return RealGames(_packed(place, status.st_mtime_ns, status.st_size), task_types, str(place))
+        return RealGames(_packed(place), task_types, str(place))
     return RealGames(_tree(place), task_types, str(place))
 
 
@@ -251,7 +250,7 @@ def _real(split: str, folder: Path, task_types: tuple[str, ...]) -> RealGames:
 
 
 @lru_cache(maxsize=8)
-def _packed(path: Path, modified: int, size: int) -> dict[str, _Entry]:
+def _packed(path: Path) -> dict[str, _Entry]:
     """Index an archive of one JSON object a line; lines stay compressed one by one, a tenth of their size."""
     entries: dict[str, _Entry] = {}
     for number, line in enumerate(_lines(path), 1):

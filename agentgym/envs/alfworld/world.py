@@ -45,7 +45,7 @@ def fact_code(kind: str, first: int, second: int = 0) -> int:
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big")
 
 
 def bits(mask: int) -> Iterator[int]:

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -251,6 +252,11 @@ def test_hashes_are_the_same_in_every_process() -> None:
     }  # fmt: skip
     game = wander(list(range(0, 99, 2)))
     assert printed == {"|".join([game.state_hash, *game.admissible]) + "\n"}
+
+
+def test_any_text_can_name_a_game() -> None:
+    game = Play(World(replace(GAME, id="builtin/\ud800/字")))
+    assert game.state_hash != Play(WORLD).state_hash
 
 
 def test_caches_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:

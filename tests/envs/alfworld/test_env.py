@@ -126,10 +126,17 @@ def test_snapshots_through_the_wrapper_stack() -> None:
     for state in (snap, pickle.loads(frozen)):
         agentgym.restore(env, state)
         assert rest() == first
-    other = gym.wrappers.RecordEpisodeStatistics(make())
+    other = gym.wrappers.RecordEpisodeStatistics(make(split="valid_seen"))
     other.reset(seed=99)
     agentgym.restore(other, pickle.loads(frozen))
-    assert other.unwrapped.state_text() == _restored(env, snap).state_text()  # type: ignore[attr-defined]
+    mine, theirs = _restored(env, snap), other.unwrapped
+    assert isinstance(theirs, alfworld.ALFWorldEnv)
+    assert (theirs.state_text(), theirs.game) == (mine.state_text(), mine.game)
+
+
+def test_there_is_no_state_before_the_first_reset() -> None:
+    with pytest.raises(EnvironmentFault, match="before the first reset"):
+        make().unwrapped.state_text()  # type: ignore[attr-defined]
 
 
 def _restored(env: Env, snap: agentgym.Snapshot) -> Any:
