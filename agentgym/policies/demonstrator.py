@@ -22,11 +22,16 @@ class Demonstrator:
     Args:
         policy: Whose tokenizer, template and context are used; its weights are not.
         script: Called once a turn; gets the turn and returns the action.
+        noise: Share of turns, in [0, 1), at which a command that was admissible at some point of the episode is played instead.
+            It is part of what the model sees and not of what it learns, so that it learns to recover from slips.
     """
 
-    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str]) -> None:
+    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0) -> None:
+        if not 0 <= noise < 1:
+            raise ConfigError(f"noise must be in [0, 1), not {noise}")
         self._policy = policy
         self._script = script
+        self._noise = noise
         self.name = f"demonstrations for {policy.name}"
 
     @property
@@ -36,22 +41,29 @@ class Demonstrator:
 
     def session(self, *, greedy: bool = False) -> Session:
         """Open a session; a script has no sampling, so ``greedy`` changes nothing."""
-        return _ForcedSession(self._policy, self._script)
+        return _ForcedSession(self._policy, self._script, self._noise)
 
 
 class _ForcedSession:
-    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str]) -> None:
+    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0) -> None:
         self._policy = policy
         self._script = script
+        self._noise = noise
+        self._commands: dict[int, dict[str, None]] = {}
         self._prompts = make_prompts(policy.chat, policy.context)
         self._length: dict[int, int] = {}
 
     def act(self, turns: Sequence[Turn]) -> list[Decision]:
         end = self._policy.chat.end_ids[0]
         prompts = self._prompts.build(turns)
-        actions = [self._script(turn) for turn in turns]
+        # The script is asked even where noise takes its place: it may keep a memory of what it saw.
+        scripted = [self._script(turn) for turn in turns]
+        slips = [self._slip(turn) for turn in turns]
+        actions = [slip or action for slip, action in zip(slips, scripted, strict=True)]
         answers = []
-        for turn, prompt, action, ids in zip(turns, prompts, actions, self._policy.chat.encode(actions), strict=True):
+        for turn, prompt, action, slip, ids in zip(
+            turns, prompts, actions, slips, self._policy.chat.encode(actions), strict=True
+        ):
             response = (*ids, end)
             before = self._length.get(turn.slot, 0) if self.keeps_past else 0
             self._length[turn.slot] = before + len(prompt) + len(response)
@@ -59,8 +71,21 @@ class _ForcedSession:
                 answers.append(Decision(action=None))
                 continue
             self._prompts.answered(turn, action, end)
+            if slip:
+                answers.append(Decision(action, action, (*prompt, *response), (), ()))
+                continue
             answers.append(Decision(action, action, tuple(prompt), response, (0.0,) * len(response)))
         return answers
+
+    def _slip(self, turn: Turn) -> str | None:
+        """Return a command to play instead of the script's, or None: mostly admissible, sometimes no longer so."""
+        if not self._noise:
+            return None
+        seen = self._commands.setdefault(turn.slot, {})
+        seen.update(dict.fromkeys(turn.info.get("admissible") or ()))
+        if turn.chance.random() >= self._noise or not seen:
+            return None
+        return list(seen)[int(turn.chance.integers(len(seen)))]
 
     @property
     def keeps_past(self) -> bool:
@@ -69,6 +94,7 @@ class _ForcedSession:
     def drop(self, slot: int) -> None:
         self._prompts.drop(slot)
         self._length.pop(slot, None)
+        self._commands.pop(slot, None)
 
 
 def with_tokens(policy: HFPolicy, episode: Episode) -> Episode:

@@ -20,6 +20,7 @@ def demonstrate(
     episodes: int,
     *,
     seed: int = 0,
+    noise: float = 0.0,
     keep_failures: bool = False,
 ) -> list[Episode]:
     """Record episodes that ``script`` plays, in the tokens and context of ``policy``.
@@ -29,11 +30,12 @@ def demonstrate(
         policy: Whose tokenizer, template and context are used.
         script: Returns the action of each turn.
         episodes: Number of episodes played.
-        seed: Seeds the tasks and the script's chance.
+        seed: Seeds the tasks and the chance of script and noise.
+        noise: Share of turns at which a random command is played instead, seen but not learned; see ``Demonstrator``.
         keep_failures: Whether to keep episodes that were not won.
     """
     starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in range(episodes)]
-    played = run_episodes(make_env, Demonstrator(policy, script), starts)
+    played = run_episodes(make_env, Demonstrator(policy, script, noise), starts)
     return [episode for episode in played if keep_failures or episode.won]
 
 
