@@ -61,7 +61,7 @@ class Jugs(TextEnv):
         self._water = dict(water)
 
 
-gym.register("Jugs-v0", Jugs, max_episode_steps=20)
+gym.register("Jugs-v0", lambda **options: Jugs(**options), max_episode_steps=20)
 
 if __name__ == "__main__":
     check_text_env(lambda: gym.make("Jugs-v0"))

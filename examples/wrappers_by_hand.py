@@ -30,7 +30,7 @@ def play_group(env: GroupRecorder, rng: np.random.Generator) -> None:
         over = False
         while not over:
             follows = rng.random() < 0.8
-            action = env.unwrapped.expert_action() if follows else rng.choice(info["admissible"])
+            action = env.get_wrapper_attr("expert_action")() if follows else rng.choice(info["admissible"])
             response = f"<action>{action}</action>" if rng.random() < 0.95 else action
             _, _, terminated, truncated, info = env.step(response)
             over = terminated or truncated
