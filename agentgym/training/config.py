@@ -45,12 +45,15 @@ class SFTConfig(Settings):
     """Supervised fine-tuning on demonstrations: loss on response tokens only."""
 
     steps: int = Field(
-        300, ge=1, description="Optimiser steps; the budget is counted in steps, so that it is reproducible"
+        1200, ge=1, description="Optimiser steps; the budget is counted in steps, so that it is reproducible"
     )
-    demonstrations: int = Field(2000, ge=1, description="Expert episodes to learn from, where none are given")
+    demonstrations: int = Field(4000, ge=1, description="Expert episodes to learn from, where none are given")
+    noise: float = Field(
+        0.1, ge=0, lt=1, description="Share of a demonstration's steps that are random commands: seen, not learned"
+    )
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate; it falls to zero along a cosine")
     warmup: int = Field(20, ge=0, description="Steps over which the learning rate rises")
-    batch_tokens: int = Field(8192, ge=1, description="Largest number of tokens in one step, padding included")
+    batch_tokens: int = Field(2048, ge=1, description="Largest number of tokens in one step, padding included")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm")
     seed: int = Field(0, ge=0, description="Seed of the demonstrations and of their order")

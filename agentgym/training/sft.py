@@ -63,7 +63,8 @@ def finetune(
     began, losses, tokens = time.perf_counter(), [], 0
     scorer: torch.nn.Module = TokenScorer(policy.model)
     weights = [p for p in scorer.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+    # A short memory of squared gradients: steps are small and many.
+    optimizer = torch.optim.AdamW(weights, config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
     if accelerator is not None:
         scorer, optimizer = accelerator.prepare(scorer, optimizer)
     scorer.train()

@@ -353,6 +353,8 @@ class Trainer:
             return None
         reference = Reference(self.policy, self.accelerator)
         folder = self.run_dir / "reference"
+        if reference.is_adapter:
+            return reference
         if resumed:
             reference.load(folder)
         elif self.accelerator.is_main_process:

@@ -119,7 +119,8 @@ class Updater:
         for _ in range(config.epochs):
             for part in split_minibatches(sequences, config.minibatches, rng):
                 # Only before the first step are recorded and recomputed log-probs of the same weights.
-                for name, value in self._step(part, self._heard(part, advantage), columns, check_gap=steps == 0).items():
+                metrics = self._step(part, self._heard(part, advantage), columns, check_gap=steps == 0)
+                for name, value in metrics.items():
                     sums[name] += value
                 steps += 1
         gap = {name: sums.pop(name) for name in (f"{_GAP}/mean", f"{_GAP}/max") if name in sums}
@@ -131,7 +132,7 @@ class Updater:
         }
 
     def _heard(self, sequences: list[TrainSequence], advantage: np.ndarray[Any, Any]) -> list[TrainSequence]:
-        """Return the sequences that change the gradient: groups in which all fared alike often make up half of a batch."""
+        """Return the sequences that change the gradient; groups that fared all alike are often half of a batch."""
         if not self._algorithm.zero_advantage_is_silent:
             return sequences
         # One stays in any case: with momentum, a step without a gradient is a step all the same.
@@ -182,7 +183,8 @@ class Updater:
         weight = 0.0 if micro.idle else 1.0
         # Gradients are averaged over processes; the global counts ask for their sum.
         self._accelerator.backward(loss.total * (weight * self._accelerator.num_processes))
-        metrics = {"loss": loss.total.detach(), "entropy": entropy.detach().sum() / scored, **loss.metrics}
+        # Over the tokens the model ran on; the loss's own figure, if any, would count silent ones as zero.
+        metrics = {**loss.metrics, "loss": loss.total.detach(), "entropy": entropy.detach().sum() / scored}
         gap = (logp.detach() - tokens.old_logp).abs()
         return {name: weight * value for name, value in metrics.items()}, weight * gap
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
 
 import agentgym
+from agentgym.episodes import Episode
 from agentgym.errors import ConfigError
 from agentgym.policies import HFPolicy, Turn
 from agentgym.policies.scripted import expert_action
 from agentgym.rollouts import MakeEnv, demonstrate
 from agentgym.training.checkpoint import publish
 from agentgym.training.config import SFTConfig
+from agentgym.training.packing import sequences_of
 from agentgym.training.sft import finetune
 from agentgym.training.weights import load_weights, save_weights, weights_digest
 
@@ -75,66 +77,99 @@ def warm_start(
         make_env: Makes a training environment.
         config: Settings.
         expert: Plays the demonstrations; by default the environment's own ``expert_action``.
-        accelerator: The processes; the first of each machine trains, the others load its result.
+        accelerator: The processes, which share the work.
         say: Told what is going on.
 
     Raises:
-        ConfigError: If the environment has no expert and none is given.
+        ConfigError: If the environment has no expert and none is given, or the expert wins nothing.
     """
-    env, script = make_env(), expert or expert_action
-    if expert is None and not hasattr(env.unwrapped, "expert_action"):
-        raise ConfigError(
-            f"the policy is untrained and {type(env.unwrapped).__name__} has no expert to learn from: give the trainer "
-            "an expert=, a function from turn to action, or a policy that was fine-tuned by `agentgym sft`"
-        )
-    folder = cache_folder() / "warm_start" / _key(policy, env, config, script)
-    env.close()
-    if accelerator.is_local_main_process and not (folder / "warm_start.json").is_file():
-        made = _train(policy, make_env, script, config, say)
-
-        def fill(path: Path) -> None:
-            save_weights(policy, path / "model")
-            (path / "warm_start.json").write_text(json.dumps(asdict(made)), encoding="utf-8")
-
-        publish(folder, fill)
-        accelerator.wait_for_everyone()
-        return made
-    accelerator.wait_for_everyone()
+    _check_expert(make_env, expert)
+    say(f"warm start: the expert plays {config.demonstrations} training games")
+    began = time.perf_counter()
+    episodes = _demonstrations(make_env, policy, config, expert or expert_action, accelerator)
+    played = time.perf_counter() - began
+    if not episodes:
+        raise ConfigError(f"the expert won none of {config.demonstrations} games, so there is nothing to learn from")
+    folder = cache_folder() / "warm_start" / _key(policy, episodes, config)
+    known = [folder.exists()]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(known)  # machines may not share a cache: all go the way of the first process
+    if not known[0]:
+        return _train(policy, episodes, played, config, folder, accelerator, say)
     load_weights(policy, folder / "model")
     found = WarmStart(**{**json.loads((folder / "warm_start.json").read_text(encoding="utf-8")), "cached": True})
     say(f"warm start: loaded from {folder}; making it took {found.seconds:.0f} s")
     return found
 
 
-def _key(policy: HFPolicy, env: Any, config: SFTConfig, script: Callable[[Turn], str]) -> str:
-    """Name the inputs that decide on the result."""
-    spec = getattr(env, "spec", None)
-    parts = {
-        "version": agentgym.__version__,
-        "environment": repr(env.unwrapped) if spec is None else spec.to_json(),
-        "tasks": blake2b("\n".join(getattr(env.unwrapped, "tasks", None) or ()).encode(), digest_size=16).hexdigest(),
-        "expert": f"{script.__module__}.{script.__qualname__}",
-        "config": config.model_dump(),
-        "context": repr(policy.context),
-        "vocabulary": blake2b(repr(sorted(policy.tokenizer.get_vocab().items())).encode(), digest_size=16).hexdigest(),
-        "weights": weights_digest(policy.model),
-    }
-    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+def _demonstrations(
+    make_env: MakeEnv,
+    policy: HFPolicy,
+    config: SFTConfig,
+    script: Callable[[Turn], str],
+    accelerator: Accelerator,
+) -> list[Episode]:
+    """Share the demonstrations out over the processes; return all of them, in an order that does not depend on that."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    mine = demonstrate(
+        make_env,
+        policy,
+        script,
+        config.demonstrations,
+        seed=config.seed,
+        noise=config.noise,
+        rank=rank,
+        world_size=world,
+    )
+    episodes = gather_object(mine) if world > 1 else mine
+    return sorted(episodes, key=lambda episode: int(episode.group.rpartition("/")[2]))
+
+
+def _check_expert(make_env: MakeEnv, expert: Callable[[Turn], str] | None) -> None:
+    env = make_env()
+    if expert is None and not hasattr(env.unwrapped, "expert_action"):
+        raise ConfigError(
+            f"the policy is untrained and {type(env.unwrapped).__name__} has no expert to learn from: give the trainer "
+            "an expert=, a function from turn to action, or a policy that was fine-tuned by `agentgym sft`"
+        )
+    env.close()
+
+
+def _key(policy: HFPolicy, episodes: Sequence[Episode], config: SFTConfig) -> str:
+    """Name what decides on the result: the demonstrations themselves, the settings and the untrained weights."""
+    digest = blake2b(digest_size=16)
+    for part in (agentgym.__version__, config.model_dump_json(), weights_digest(policy.model)):
+        digest.update(part.encode() + b"\0")
+    for sequence in sequences_of(episodes):
+        digest.update(sequence.ids.tobytes() + sequence.positions.tobytes())
+    return digest.hexdigest()
 
 
 def _train(
-    policy: HFPolicy, make_env: MakeEnv, script: Callable[[Turn], str], config: SFTConfig, say: Callable[[str], None]
+    policy: HFPolicy,
+    episodes: Sequence[Episode],
+    played: float,
+    config: SFTConfig,
+    folder: Path,
+    accelerator: Accelerator,
+    say: Callable[[str], None],
 ) -> WarmStart:
-    say(f"warm start: the expert plays {config.demonstrations} training games")
-    began = time.perf_counter()
-    episodes = demonstrate(make_env, policy, script, config.demonstrations, seed=config.seed)
-    played = time.perf_counter() - began
+    """Fine-tune, all processes together, and keep the result in ``folder``."""
     say(f"warm start: {config.steps} steps of supervised learning on {len(episodes)} demonstrations")
-    every = max(1, config.steps // _LINES)
+    began, every = time.perf_counter(), max(1, config.steps // _LINES)
 
     def report(step: int, loss: float) -> None:
         if step % every == 0:
             say(f"warm start: step {step}/{config.steps}, loss {loss:.3f}, {time.perf_counter() - began:.0f} s")
 
-    result = finetune(policy, episodes, config, on_step=report)
-    return WarmStart(len(episodes), config.steps, result.losses[-1], played, result.seconds)
+    result = finetune(policy, episodes, config, accelerator=accelerator, on_step=report)
+    made = WarmStart(len(episodes), config.steps, result.losses[-1], played, result.seconds)
+
+    def fill(path: Path) -> None:
+        save_weights(policy, path / "model")
+        (path / "warm_start.json").write_text(json.dumps(asdict(made)), encoding="utf-8")
+
+    if accelerator.is_local_main_process:
+        publish(folder, fill)
+    accelerator.wait_for_everyone()
+    return made

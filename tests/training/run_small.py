@@ -1,0 +1,25 @@
+"""Trains the small policy as a program: ``python -m tests.training.run_small FOLDER SETTINGS_AS_JSON [resume]``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from agentgym.algos import GiGPO
+from agentgym.training import Trainer
+from tests.training.small import make_corridor, small_config, small_policy
+
+
+def main() -> None:
+    folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    config = small_config(folder, **settings)
+    trainer = Trainer(make_corridor, small_policy(constrain="admissible"), GiGPO(), config)
+    result = trainer.train(resume_from_checkpoint=folder if "resume" in sys.argv else None)
+    if trainer.accelerator.is_main_process:
+        outcome = {"stopped": result.stopped, "processes": trainer.accelerator.num_processes}
+        (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    main()
