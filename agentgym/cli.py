@@ -27,7 +27,7 @@ from agentgym.algos import PRESETS, get_algorithm, list_algorithms
 from agentgym.envs.alfworld.sources import source_text
 from agentgym.errors import AgentGymError, ConfigError, missing_extra, unknown_name
 from agentgym.registration import ENVIRONMENTS
-from agentgym.storage import read_groups, write_groups
+from agentgym.storage import SUFFIXES, read_groups, write_groups
 from agentgym.training.config import Settings, SettingsT, SFTConfig, TrainConfig, load_config
 
 if TYPE_CHECKING:
@@ -295,7 +295,9 @@ def sft(
         lessons = [with_tokens(policy, episode) for episode in recorded if episode.won]
         _console.print(f"{len(lessons)} of {len(recorded)} recorded episodes were won; learning from those")
     else:
-        lessons = demonstrate(worlds.make_train, policy, expert_action, config.demonstrations, seed=config.seed)
+        lessons = demonstrate(
+            worlds.make_train, policy, expert_action, config.demonstrations, seed=config.seed, noise=config.noise
+        )
         _console.print(f"learning from {len(lessons)} games won by the expert")
 
     def report(step: int, loss: float) -> None:
@@ -343,6 +345,9 @@ def rollout(
     output: Annotated[Path, typer.Option(help="File for the episodes: .jsonl, .jsonl.gz, .jsonl.xz or .parquet.")],
 ) -> None:
     """Play groups of episodes and record them."""
+    if not output.name.endswith(SUFFIXES):
+        raise ConfigError(f"--output {str(output)!r} must end in one of {', '.join(SUFFIXES)}")
+
     from agentgym.rollouts import GroupCollector
     from agentgym.training.environments import resolve_environments
 

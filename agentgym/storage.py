@@ -26,11 +26,12 @@ from typing import Any
 from agentgym.episodes import Episode, Group, Step
 from agentgym.errors import DataError, RecorderError, missing_extra
 
-__all__ = ["SCHEMA_VERSION", "read_groups", "read_header", "write_groups"]
+__all__ = ["SCHEMA_VERSION", "SUFFIXES", "read_groups", "read_header", "write_groups"]
 
 SCHEMA_VERSION = 1
 _FORMAT = "agentgym.groups"
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet")
+"""How the names of recordings end, and so in what format they are."""
 
 _STEP_FIELDS = tuple(f.name for f in dataclasses.fields(Step))
 _EPISODE_FIELDS = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "steps")
@@ -110,10 +111,10 @@ _Row = tuple[int, dict[str, Any], list[dict[str, Any]]]
 
 
 def _kind(path: Path) -> str:
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return suffix
-    raise DataError(f"{path}: unknown suffix; groups are kept in {', '.join(_SUFFIXES)}")
+    raise DataError(f"{path}: unknown suffix; groups are kept in {', '.join(SUFFIXES)}")
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+import typer
 
 from agentgym import cli
 from agentgym.algos import ALGORITHMS, PRESETS
 from agentgym.registration import ENVIRONMENTS
+from agentgym.storage import read_groups
 from tests.worlds import Corridor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,6 +99,91 @@ def test_what_is_wrong_is_said_in_one_line(
     assert code == status
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--group-size", "0"], "setting 'group_size' is '0'"),
+        (["train", "--set", "goup_size=2"], "Did you mean 'group_size'"),
+        (["train", "--set", "warm_start.stps=2"], "Did you mean 'steps'"),
+        (["train", "--set", "group_size"], "key=value"),
+        (["train", "--algo", "gigp"], "Did you mean 'gigpo'"),
+        (["train", "--set", "algo_options.omga=1"], "Did you mean 'omega'"),
+        (["train", "--env", "ALFWord-v0"], "Did you mean 'ALFWorld-v0'"),
+        (["train", "--set", "env_options.difculty=easy"], "difculty"),
+        (["train", "--context", "windows"], "window:K"),
+        (["train", "--config", "absent.yaml"], "absent.yaml"),
+        (["eval"], "setting 'model' is missing"),
+        (["rollout", "--model", "random", "--output", "here.csv"], "here.csv"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_work(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("run.yaml", "iteratons: 3", "Did you mean 'iterations'"),
+        ("run.toml", "iterations = -3", "setting 'iterations' is -3"),
+        ("run.yaml", "- iterations", "must hold settings by name"),
+        ("run.yaml", "{", "not valid YAML"),
+        ("run.ini", "", "must end in .yaml"),
+    ],
+)
+def test_a_wrong_file_is_refused(run: Run, tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    status, _, err = run("train", "--config", str(tmp_path / name))
+    assert status == 2
+    assert message in err
+
+
+def test_flags_win_over_the_file(run: Run, corridor: str, tmp_path: Path) -> None:
+    file = tmp_path / "eval.toml"
+    file.write_text(f'env = "{corridor}"\nmodel = "random"\nepisodes = 3\nseed = 1\n', encoding="utf-8")
+    status, out, _ = run("eval", "--config", str(file), "--output", str(tmp_path / "all.json"))
+    assert (status, "random on games of corridor" in out) == (0, True)
+    run("eval", "--config", str(file), "--episodes", "1", "--output", str(tmp_path / "one.json"))
+    counts = [len(json.loads((tmp_path / name).read_text())["outcomes"]) for name in ("all.json", "one.json")]
+    assert counts == [3, 1]
+
+
+def test_every_setting_is_a_flag_or_nested() -> None:
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    for name, model in {
+        "train": cli.TrainSettings,
+        "sft": cli.SFTSettings,
+        "eval": cli.EvalSettings,
+        "rollout": cli.RolloutSettings,
+    }.items():
+        flags = {parameter.name for parameter in commands[name].params}
+        nested = {field for field in model.model_fields if field.endswith("_options") or field == "warm_start"}
+        assert set(model.model_fields) - nested <= flags
+        assert not nested & flags
+
+
+def test_rollout_records_what_was_played(run: Run, corridor: str, tmp_path: Path) -> None:
+    file = tmp_path / "groups.jsonl.gz"
+    arguments = ["--env", corridor, "--model", "random", "--groups", "2", "--group-size", "3", "--output", str(file)]
+    status, out, _ = run("rollout", *arguments)
+    assert status == 0
+    groups = read_groups(file)
+    assert [len(group) for group in groups] == [3, 3]
+    assert f"2 groups, 6 episodes, {sum(e.won for g in groups for e in g.episodes)} won" in out
+
+
+def test_a_world_without_an_expert_says_so(run: Run, corridor: str, tmp_path: Path) -> None:
+    status, _, err = run("rollout", "--env", corridor, "--model", "expert", "--output", str(tmp_path / "x.jsonl"))
+    assert status == 1
+    assert "has no expert to ask" in err
 
 
 def test_module_runs_as_a_command() -> None:
