@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,8 +66,10 @@ def main() -> None:
 
 
 def _leave(error: AgentGymError) -> NoReturn:
-    typer.echo(f"agentgym: {error}", err=True)
-    sys.exit(2 if isinstance(error, ConfigError) else 1)
+    refused = isinstance(error, ConfigError)
+    if not refused or os.environ.get("RANK", "0") == "0":  # processes started together refuse the same setting
+        typer.echo(f"agentgym: {error}", err=True)
+    sys.exit(2 if refused else 1)
 
 
 # Settings -------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SHORT = "--set env_options.max_episode_steps=20"
 WARM = "--set warm_start.steps=1 --set warm_start.demonstrations=4"
 CUTS = {
-    "train": f"--iterations 1 --groups 2 --group-size 2 --eval-episodes 2 {WARM} {SHORT}",
+    "train": f"--iterations 1 --minibatches 1 --groups 2 --group-size 2 --eval-episodes 2 {WARM} {SHORT}",
     "sft": "--steps 1 --demonstrations 4",
     "eval": f"--episodes 1 {SHORT}",
     "rollout": "--groups 1 --group-size 2",
@@ -87,6 +87,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AGENTGYM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")  # commands start from the checkout
     return tmp_path
 
 
