@@ -1,4 +1,4 @@
-"""Protocols and plain data between rooms: what algorithms ask of collectors and learners, and what losses read and return.
+"""Protocols and plain data between rooms: what algorithms ask for, and what losses read and return.
 
 Torch appears in annotations only, so that offline credit runs without it.
 """

@@ -1,7 +1,7 @@
 """The one table of environment ids.
 
-Entry points are strings, so that nothing is imported before it is made. Each environment registers under its bare id and under
-the alias ``agentgym/<id>``; a bare id that another package has taken is left alone with a warning.
+Entry points are strings, so that nothing is imported before it is made. Each environment registers under its bare id
+and under the alias ``agentgym/<id>``; a bare id that another package has taken is left alone with a warning.
 """
 
 from __future__ import annotations

@@ -130,7 +130,8 @@ class Algorithm(Generic[ConfigT]):
     def zero_advantage_is_silent(self) -> bool:
         """Whether tokens of zero advantage leave the gradient alone, so that a trainer need not run the model on them.
 
-        True of the default loss without KL and entropy terms; an algorithm with a loss of its own overrides this if it may.
+        True of the default loss without KL and entropy terms; an algorithm with a loss of its own overrides this if
+        it may.
         """
         return type(self).loss is Algorithm.loss and self.config.kl_coef == 0 and self.config.entropy_coef == 0
 

@@ -1,7 +1,7 @@
 """What a rollout asks of a policy: a session that answers turns with decisions.
 
-A *slot* is the number of a running episode. ``Session.act`` gets one turn for each live slot and answers each with a decision;
-``Session.drop`` forgets a slot whose episode has ended, so that nothing is generated for it any more.
+A *slot* is the number of a running episode. ``Session.act`` gets one turn for each live slot and answers each with a
+decision; ``Session.drop`` forgets a slot whose episode has ended, so that nothing is generated for it any more.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Turn:
         slot: Number of the running episode.
         observation: The text to answer.
         info: The environment's info.
-        chance: The episode's own generator, the only chance a policy may use: so a rollout does not depend on which other
-            episodes share its batch, or on the number of processes.
+        chance: The episode's own generator, the only chance a policy may use: so a rollout does not depend on which
+            other episodes share its batch, or on the number of processes.
         env: The environment itself, for scripted policies that read the true state.
     """
 

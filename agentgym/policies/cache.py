@@ -1,8 +1,8 @@
 """A KV cache whose rows have lengths of their own.
 
-The caches of transformers append the same number of columns to every row, so that a batch of growing chats fills with padding and
-each new token copies the whole cache. Here every row is written at its own length into storage that grows by doubling, rows leave
-by taking the last row's place, and the live rows stay a plain slice.
+The caches of transformers append the same number of columns to every row, so that a batch of growing chats fills with
+padding and each new token copies the whole cache. Here every row is written at its own length into storage that grows
+by doubling, rows leave by taking the last row's place, and the live rows stay a plain slice.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class RaggedCache(Cache):
             counts: Number of new tokens for each row, at least 0; the states come padded to the largest on the right.
 
         Returns:
-            The position of each new token, int64 [rows, q], and the attention mask, bool [rows, 1, q, width], True where a
-            token may look.
+            The position of each new token, int64 [rows, q], and the attention mask, bool [rows, 1, q, width], True
+            where a token may look.
         """
         plan, query = self._plan, max(counts)
         start = torch.tensor(self.lengths, device=self._device)

@@ -1,8 +1,8 @@
 """How a prompt is built from the past: ``Transcript`` (the growing chat) or ``Window`` (a fresh prompt each turn).
 
-The chat template comes from the tokenizer. For a transcript it is used once, to learn the text that stands between a response and
-the next one; each turn then appends tokens and nothing is tokenised twice. A template that rewrites earlier turns cannot be used
-that way and is refused.
+The chat template comes from the tokenizer. For a transcript it is used once, to learn the text that stands between a
+response and the next one; each turn then appends tokens and nothing is tokenised twice. A template that rewrites
+earlier turns cannot be used that way and is refused.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class ChatFormat:
         longer = self._render([first, reply, second], True)
         if not closed.startswith(opening) or not longer.startswith(closed) or any(longer.count(m) != 1 for m in _MARKS):
             raise PolicyError(
-                f"the chat template of {tokenizer.name_or_path!r} is not prefix-stable: a later turn rewrites an earlier "
-                "one. Use a Window context, or give the tokenizer a template that only appends."
+                f"the chat template of {tokenizer.name_or_path!r} is not prefix-stable: a later turn rewrites an "
+                "earlier one. Use a Window context, or give the tokenizer a template that only appends."
             )
         self._opening = tuple(opening.split(_MARKS[0]))
         _, after_reply = longer.split(_MARKS[1])
@@ -150,8 +150,8 @@ class ChatFormat:
             ends[self._tokenizer.eos_token_id] = None
         if not ends:
             raise PolicyError(
-                f"the tokenizer of {self._tokenizer.name_or_path!r} has no end token: set tokenizer.eos_token, or use a "
-                "chat template that writes a special token after each response"
+                f"the tokenizer of {self._tokenizer.name_or_path!r} has no end token: set tokenizer.eos_token, or use "
+                "a chat template that writes a special token after each response"
             )
         return tuple(ends)
 

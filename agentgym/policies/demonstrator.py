@@ -22,8 +22,9 @@ class Demonstrator:
     Args:
         policy: Whose tokenizer, template and context are used; its weights are not.
         script: Called once a turn; gets the turn and returns the action.
-        noise: Share of turns, in [0, 1), at which a command that was admissible at some point of the episode is played instead.
-            It is part of what the model sees and not of what it learns, so that it learns to recover from slips.
+        noise: Share of turns, in [0, 1), at which a command that was admissible at some point of the episode is played
+            instead. It is part of what the model sees and not of what it learns, so that it learns to recover from
+            slips.
     """
 
     def __init__(self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0) -> None:

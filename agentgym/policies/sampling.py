@@ -1,7 +1,7 @@
 """Sampling by inverse distribution function, so that one uniform number decides each token.
 
-The numbers belong to the episode: what it samples does not depend on which other episodes share its batch, or on how many
-processes share the work.
+The numbers belong to the episode: what it samples does not depend on which other episodes share its batch, or on how
+many processes share the work.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ __all__ = ["TokenScorer"]
 class TokenScorer(nn.Module):
     """A causal LM seen as a function from token sequences to the log-probabilities of chosen tokens.
 
-    It is the module to hand to ``accelerate``: its forward pass runs the whole model. The vocabulary projection is done in chunks
-    over the chosen tokens and recomputed in the backward pass, so that full logits of a batch are never held.
+    It is the module to hand to ``accelerate``: its forward pass runs the whole model. The vocabulary projection is
+    done in chunks over the chosen tokens and recomputed in the backward pass, so that full logits of a batch are never
+    held.
 
     Args:
         model: A causal LM of transformers, possibly wrapped by peft.
@@ -47,14 +48,16 @@ class TokenScorer(nn.Module):
             lengths: Number of real tokens of each sequence, int64 [B]; what lies beyond is never looked at.
             select: Flat indices ``b * T + t`` of the tokens to score, ``t >= 1``, int64 [L].
             entropy: Whether to return the entropy of each distribution too.
-            allowed: Where sampling was constrained, the ids each chosen token was chosen among; None for the vocabulary.
+            allowed: Where sampling was constrained, the ids each chosen token was chosen among; None for the
+                vocabulary.
 
         Returns:
             Log-probabilities and, if asked for, entropies in nats; float32 [L].
         """
         base = cast("Any", self.model)
         base = base.get_base_model() if hasattr(base, "get_base_model") else base
-        # Padding is on the right and attention is causal, so no token that counts sees it: without a mask the fast kernels run.
+        # Padding is on the right and attention is causal, so no token that counts sees it: without a mask the fast
+        # kernels run.
         hidden = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
         states = hidden.reshape(-1, hidden.shape[-1])[select - 1]
         targets = ids.reshape(-1)[select]
@@ -64,7 +67,9 @@ class TokenScorer(nn.Module):
             end = begin + self.chunk_size
             mask_rows = None if allowed is None else _allowed_mask(allowed[begin:end], head.weight.shape[0], ids.device)
             chunk = (head, states[begin:end], targets[begin:end], mask_rows, entropy)
-            logp, ent = checkpoint(self._project, *chunk, use_reentrant=False) if self.training else self._project(*chunk)
+            logp, ent = (
+                checkpoint(self._project, *chunk, use_reentrant=False) if self.training else self._project(*chunk)
+            )
             logps.append(logp)
             entropies.append(ent)
         if not logps:

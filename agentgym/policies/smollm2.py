@@ -20,7 +20,7 @@ _FOLDER = "smollm2-135m-instruct"
 
 
 def cache_folder() -> Path:
-    """Return the folder for things that are made once: ``$AGENTGYM_CACHE``, or ``agentgym`` in the user's cache folder."""
+    """Return the folder for things made once: ``$AGENTGYM_CACHE``, or ``agentgym`` in the user's cache folder."""
     named = os.environ.get("AGENTGYM_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(named) if named else base / "agentgym"

@@ -1,7 +1,8 @@
 """The built-in policy ``tiny``: a Llama of under a million parameters with a tokenizer that knows the world's words.
 
-Generation decides how fast a laptop trains, so sequences are short: a name ("cabinet 4"), a kind ("cabinet"), a number and each stock
-phrase of the world between names are one token each. Any other text is spelled in bytes, so nothing is ever unknown.
+Generation decides how fast a laptop trains, so sequences are short: a name ("cabinet 4"), a kind ("cabinet"), a number
+and each stock phrase of the world between names are one token each. Any other text is spelled in bytes, so nothing is
+ever unknown.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TEMPLATE = (
 
 
 def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 40) -> PreTrainedTokenizerFast:
-    """Build a tokenizer whose tokens are the names, kinds, numbers and stock phrases of ``texts``, and bytes for the rest.
+    """Build a tokenizer that knows the names, kinds, numbers and stock phrases of ``texts``, and bytes for the rest.
 
     Args:
         texts: Observations and actions of the world; a name is a word followed by a number somewhere in them.

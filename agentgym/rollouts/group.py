@@ -1,7 +1,7 @@
 """The group collector: several episodes of each of several tasks, one batch an iteration.
 
-What happens in group g of iteration i follows from (seed, i, g) alone, so the same groups are collected whatever the number of
-processes, and a run that resumes goes on as if it had never stopped.
+What happens in group g of iteration i follows from (seed, i, g) alone, so the same groups are collected whatever the
+number of processes, and a run that resumes goes on as if it had never stopped.
 """
 
 from __future__ import annotations

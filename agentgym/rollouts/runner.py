@@ -1,7 +1,7 @@
 """The loop that plays: many episodes at once, one policy, every episode recorded.
 
-Episodes that end leave the batch at once and waiting ones take their place. An environment that raises ends its own episode with
-the recorded cause; the others go on.
+Episodes that end leave the batch at once and waiting ones take their place. An environment that raises ends its own
+episode with the recorded cause; the others go on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from agentgym.policies.base import Decision, Policy, Turn
 __all__ = ["MakeEnv", "Start", "run_episodes"]
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

@@ -67,7 +67,7 @@ def test_named_tasks_are_played_in_their_order() -> None:
 def test_greedy_play_and_other_temperatures_leave_the_policy_as_it_was() -> None:
     policy = small_policy()
     greedy = [evaluate(make_corridor, policy, temperature=0) for _ in range(2)]
-    assert [e.outcomes for e in greedy][0] == greedy[1].outcomes
+    assert greedy[0].outcomes == greedy[1].outcomes
     assert greedy[0].temperature == 0
     assert evaluate(make_corridor, policy, temperature=0.01).temperature == 0.01
     assert evaluate(make_corridor, policy).temperature == 1.0

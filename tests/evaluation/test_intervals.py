@@ -12,7 +12,7 @@ from agentgym.evaluation import paired_bootstrap, wilson
 
 
 @given(trials=st.integers(1, 500), share=st.floats(0, 1), level=st.sampled_from([0.8, 0.95, 0.99]))
-def test_the_wilson_interval_holds_the_rate_and_solves_its_own_equation(trials: int, share: float, level: float) -> None:
+def test_the_wilson_interval_holds_the_rate_and_solves_its_equation(trials: int, share: float, level: float) -> None:
     successes = round(share * trials)
     interval = wilson(successes, trials, level)
     assert 0 <= interval.low <= interval.value <= interval.high <= 1

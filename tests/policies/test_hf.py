@@ -15,7 +15,12 @@ from agentgym.policies.base import Decision, Session
 from agentgym.policies.scoring import TokenScorer
 from tests.policies.models import random_policy
 
-OBSERVATIONS = ["You are at place 1 of 3. A key lies here.", "You are at place 2 of 3.", "déjà vu 🙂", "desk 1, lamp 2."]
+OBSERVATIONS = [
+    "You are at place 1 of 3. A key lies here.",
+    "You are at place 2 of 3.",
+    "déjà vu 🙂",
+    "desk 1, lamp 2.",
+]
 INFO = {"goal": "open the door", "admissible": ("go left", "go right", "take key", "open door")}
 
 
@@ -23,7 +28,9 @@ def turn(slot: int, text: str, chance: np.random.Generator) -> Turn:
     return Turn(slot, text, INFO, chance)
 
 
-def play(policy: HFPolicy, schedule: list[list[int]], texts: int = 0, greedy: bool = False) -> dict[int, list[Decision]]:
+def play(
+    policy: HFPolicy, schedule: list[list[int]], texts: int = 0, greedy: bool = False
+) -> dict[int, list[Decision]]:
     """Answer one turn for each listed slot, round by round; a slot that is not listed any more is dropped."""
     session = policy.session(greedy=greedy)
     chance = {slot: np.random.default_rng([7, slot]) for slots in schedule for slot in slots}
@@ -171,7 +178,12 @@ def test_a_template_that_rewrites_the_past_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"temperature": 0}, "greedy"), ({"top_p": 0.0}, "top_p"), ({"max_new_tokens": 0}, "max_new"), ({"constrain": "x"}, "'x'")],
+    [
+        ({"temperature": 0}, "greedy"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"max_new_tokens": 0}, "max_new"),
+        ({"constrain": "x"}, "'x'"),
+    ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
@@ -211,6 +223,8 @@ def test_scoring_gives_no_gradient_through_the_targets_of_other_tokens() -> None
 
 def test_empty_selection_scores_nothing_but_has_a_gradient_path() -> None:
     policy = random_policy()
-    logp, _ = TokenScorer(policy.model)(torch.zeros(1, 4, dtype=torch.long), torch.tensor([4]), torch.zeros(0, dtype=torch.long))
+    logp, _ = TokenScorer(policy.model)(
+        torch.zeros(1, 4, dtype=torch.long), torch.tensor([4]), torch.zeros(0, dtype=torch.long)
+    )
     assert logp.shape == (0,)
     logp.sum().backward()

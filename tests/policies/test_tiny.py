@@ -25,5 +25,6 @@ TOKENIZER = build_tokenizer(TEXTS)
 
 
 def test_names_numbers_and_phrases_are_one_token_each() -> None:
-    pieces = [TOKENIZER.decode([i]) for i in TOKENIZER("You arrive at cabinet 4. On the cabinet 4, you see a apple 1")["input_ids"]]
+    text = "You arrive at cabinet 4. On the cabinet 4, you see a apple 1"
+    pieces = [TOKENIZER.decode([i]) for i in TOKENIZER(text)["input_ids"]]
     assert pieces == ["You arrive at ", "cabinet", " 4", ". On the ", "cabinet", " 4", ", you see a ", "apple", " 1"]

@@ -14,7 +14,11 @@ from tests.worlds import Corridor
 
 def solve(turn: Turn) -> str:
     legal = turn.info["admissible"]
-    return next(a for a in ("open door", "take key", "left" if "key" not in turn.env.unwrapped.state_text() else "right") if a in legal)
+    return next(
+        a
+        for a in ("open door", "take key", "left" if "key" not in turn.env.unwrapped.state_text() else "right")
+        if a in legal
+    )
 
 
 class Limited(Corridor):
@@ -102,7 +106,11 @@ def test_members_of_a_group_share_their_start_and_not_their_chance() -> None:
 
 def test_processes_share_out_the_same_groups() -> None:
     def collect(rank: int, world: int) -> list[Any]:
-        return GroupCollector(Limited, RandomPolicy(), groups=4, group_size=2, rank=rank, world_size=world).collect(3).groups
+        return (
+            GroupCollector(Limited, RandomPolicy(), groups=4, group_size=2, rank=rank, world_size=world)
+            .collect(3)
+            .groups
+        )
 
     whole = collect(0, 1)
     parts = [collect(r, 2) for r in range(2)]
