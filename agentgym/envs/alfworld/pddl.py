@@ -26,14 +26,14 @@ _MAX_DEPTH = 30
 
 _BINARY = frozenset({
     "atlocation", "receptacleatlocation", "objectatlocation", "inreceptacle", "inreceptacleobject", "receptacletype",
-    "objecttype", "cancontain",
+    "objecttype",
 })  # fmt: skip
-_ITEM_FLAGS = {
-    "pickupable": "pickupable", "cleanable": "cleanable", "heatable": "heatable", "coolable": "coolable",
-    "toggleable": "toggleable", "sliceable": "sliceable", "is_receptacle": "isreceptacleobject", "clean": "isclean",
-    "hot": "ishot", "cool": "iscool", "sliced": "issliced", "toggled": "istoggled",
-}  # fmt: skip
-_UNARY = frozenset({"openable", "opened", *_ITEM_FLAGS.values()})
+# In the order of the fields of `Item`.
+_ITEM_FLAGS = (
+    "pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable", "isreceptacleobject",
+    "isclean", "ishot", "iscool", "issliced", "istoggled",
+)  # fmt: skip
+_UNARY = frozenset({"openable", "opened", *_ITEM_FLAGS})
 # Facts the rules never read: bookkeeping of the original, and flags without effect on texts, commands and goals.
 _IGNORED = frozenset({
     "checked", "examined", "full", "ison", "isreceptacleobjectfull", "moveable", "wasinreceptacle",
@@ -49,9 +49,9 @@ _STATES = {"clean": ("cleanable", "isclean"), "hot": ("heatable", "ishot"), "coo
 _RULES = {"pddl_domain": "58c3e77f33d002076cb0af181f5999e1", "grammar": "5bf123e01360f878217d485e2b36d294"}
 """Digests of the domain and the grammar (without its task sentence) that games carry and this engine implements."""
 
-Block = frozenset[tuple[str, ...]]
+_ARITY = "one of its facts has the wrong number of arguments"
 
-Pairs = frozenset[tuple[str, str]]
+Block = frozenset[tuple[str, ...]]
 
 
 class _Refused(Exception):
@@ -187,26 +187,19 @@ class _Reader:
         if head[1] != "alfred":
             raise _Refused(f"its PDDL domain is {head[1][:40]!r}, not 'alfred'")
         self.goal_text = text[goal:].rstrip()[:-1]
-        self._read_facts(text[head.end() : goal].rstrip())
-
-    def _read_facts(self, text: str) -> None:
-        if text[-1:] != ")":
+        facts = text[head.end() : goal].rstrip()
+        if facts[-1:] != ")":
             raise _Refused("its initial state is not closed")
-        *facts, closing = text[:-1].split(")")
-        found: dict[str, list[list[str]]] = {"(" + name: [] for name in (*_BINARY, *_UNARY, *_IGNORED)}
-        try:
-            for words in map(str.split, facts):
-                found[words[0]].append(words)
-        except (IndexError, KeyError):
-            shown = " ".join(words)[:60]
-            raise _Refused(f"its initial state has {shown!r} where a fact of its domain should be") from None
-        if closing.strip() or text.count("(") != len(facts):
-            raise _Refused("its initial state is not a plain list of facts")
+        # Half of all facts say what fits where, in one block that few games have to themselves.
+        start = facts.find("(cancontain")
+        end = facts.find(")", facts.rfind("(cancontain")) + 1 if start >= 0 else start
+        self.can_contain = _can_contain(facts[start:end])
+        found = _read_facts(facts[:start] + facts[end:-1] if start >= 0 else facts[:-1])
         try:
             self.pairs = {name: [(first, second) for _, first, second in found["(" + name]] for name in _BINARY}
             self.names = {name: [first for _, first in found["(" + name]] for name in _UNARY}
         except ValueError:
-            raise _Refused("one of its facts has the wrong number of arguments") from None
+            raise _Refused(_ARITY) from None
 
     def game(self, task_id: str, task: str, walkthrough: tuple[str, ...] | None) -> Game:
         pairs = self.pairs
@@ -215,13 +208,15 @@ class _Reader:
         spot_of = self._once("receptacleatlocation")
         # Cracked eggs and their like have facts but no type: they can be taken, and fit nowhere.
         untyped = {pair[0] for fact in ("inreceptacle", "objectatlocation") for pair in pairs[fact]}
-        untyped.update(*(self.names[fact] for fact in _ITEM_FLAGS.values()))
+        untyped.update(*(self.names[fact] for fact in _ITEM_FLAGS))
         receptacle_ids, item_ids = sorted(kinds), sorted(untyped.union(item_kinds))
         if len(receptacle_ids) > _MAX_RECEPTACLES or len(item_ids) > _MAX_ITEMS:
             raise _Refused(
                 f"it has {len(receptacle_ids)} receptacles and {len(item_ids)} things; "
                 f"at most {_MAX_RECEPTACLES} and {_MAX_ITEMS} are read"
             )
+        if not kinds.keys().isdisjoint(item_ids):
+            raise _Refused(f"{min(kinds.keys() & item_ids)[:60]!r} is both a receptacle and a thing")
         if missing := [name for name in receptacle_ids if name not in spot_of]:
             raise _Refused(f"its receptacle {missing[0]!r} has no location")
         if len(pairs["atlocation"]) != 1:
@@ -239,7 +234,7 @@ class _Reader:
                 for name in receptacle_ids
             ),
             items=self._items(item_ids, item_kinds, names, receptacle_ids, location),
-            can_contain=_can_contain(frozenset(pairs["cancontain"])),
+            can_contain=self.can_contain,
             start_location=location[start],
             goal=_read_goal(self.goal_text),
             walkthrough=walkthrough,
@@ -258,7 +253,7 @@ class _Reader:
         inside = self._grouped("inreceptacle", index, places)
         spots = self._grouped("objectatlocation", index, location)
         contents = self._grouped("inreceptacleobject", index, index, outer_last=True)
-        flags = [(flag, frozenset(self.names[fact])) for flag, fact in _ITEM_FLAGS.items()]
+        flags = [frozenset(self.names[fact]) for fact in _ITEM_FLAGS]
         return tuple(
             Item(
                 names[name],
@@ -266,7 +261,7 @@ class _Reader:
                 inside.get(name, ()),
                 spots.get(name, ()),
                 contents.get(name, ()),
-                **{flag: name in having for flag, having in flags},
+                *[name in having for having in flags],
             )
             for name in ids
         )
@@ -298,10 +293,32 @@ class _Reader:
         return names
 
 
+def _read_facts(text: str) -> dict[str, list[list[str]]]:
+    """Return the words of flat facts by predicate, which keeps its parenthesis."""
+    *facts, rest = text.split(")")
+    found: dict[str, list[list[str]]] = {"(" + name: [] for name in (*_BINARY, *_UNARY, *_IGNORED, "cancontain")}
+    try:
+        for words in map(str.split, facts):
+            found[words[0]].append(words)
+    except (IndexError, KeyError):
+        shown = " ".join(words)[:60]
+        raise _Refused(f"its initial state has {shown!r} where a fact of its domain should be") from None
+    if rest.strip() or text.count("(") != len(facts):
+        raise _Refused("its initial state is not a plain list of facts")
+    return found
+
+
 @lru_cache(maxsize=128)
-def _can_contain(pairs: Pairs) -> Pairs:
-    """Strip the suffixes; the table is the same in nearly every game, which then share one."""
-    return frozenset((_kind(receptacle), _kind(item)) for receptacle, item in pairs)
+def _can_contain(block: str) -> frozenset[tuple[str, str]]:
+    """Read what fits where; games with the same block share the table."""
+    found = _read_facts(block)
+    facts = found.pop("(cancontain")
+    if any(found.values()):
+        raise _Refused("its facts of what fits where are scattered among others")
+    try:
+        return frozenset((_kind(receptacle), _kind(item)) for _, receptacle, item in facts)
+    except ValueError:
+        raise _Refused(_ARITY) from None
 
 
 def _kind(name: str) -> str:
