@@ -190,7 +190,7 @@ def evaluate(
     tasks: Sequence[str] | None = None,
     seed: int = 0,
     temperature: float | None = None,
-    max_live: int = 64,
+    max_live: int = 256,
     accelerator: Accelerator | None = None,
 ) -> Evaluation:
     """Play fixed tasks and report how it went; the same arguments give the same starts and the same sampling noise.

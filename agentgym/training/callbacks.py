@@ -38,6 +38,9 @@ class Callback:
     def on_end(self, trainer: Trainer, result: TrainResult) -> None:
         """Act when the run is over and its report written."""
 
+    def on_stop(self, trainer: Trainer) -> None:
+        """Tidy up, however the run ended; the last hook of all."""
+
 
 class SaveEpisodes(Callback):
     """Keeps the first episodes of each evaluation in ``rollouts/``, for ``agentgym view`` and for reading.

@@ -91,9 +91,12 @@ class Display(Callback):
 
     def on_end(self, trainer: Trainer, result: TrainResult) -> None:
         """Print how it ended."""
+        self._console.print(result.summary())
+
+    def on_stop(self, trainer: Trainer) -> None:
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
-        self._console.print(result.summary())
 
     def _time_left(self, trainer: Trainer) -> str:
         done = trainer.iteration - self._first

@@ -89,6 +89,7 @@ def _try(make: MakeEnv, env: str | MakeEnv, kwargs: Mapping[str, Any]) -> gym.En
 
 def _describe(env: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     tasks = getattr(env.unwrapped, "tasks", None)
+    _, info = env.reset(seed=0)
     world = type(env.unwrapped)
     return {
         "id": None if env.spec is None else env.spec.id,
@@ -96,4 +97,5 @@ def _describe(env: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> dict[str, An
         "arguments": {name: str(value) for name, value in kwargs.items()},
         "max_episode_steps": None if env.spec is None else env.spec.max_episode_steps,
         "tasks": None if tasks is None else len(tasks),
+        "example_task": info.get("task_id"),
     }

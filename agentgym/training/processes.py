@@ -8,12 +8,14 @@ from pathlib import Path
 
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration, broadcast_object_list
+from accelerate.utils import DistributedType, ProjectConfiguration, broadcast_object_list
 
 from agentgym.errors import ConfigError
 from agentgym.training.config import TrainConfig
 
 __all__ = ["choose_run_dir", "make_accelerator", "start_processes"]
+
+_SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 def start_processes(config: TrainConfig) -> PartialState:
@@ -35,7 +37,8 @@ def choose_run_dir(config: TrainConfig, checkpoint: Path | None, name: str) -> P
         chosen = [Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"]
         broadcast_object_list(chosen)
         return chosen[0]
-    if checkpoint is None and (config.output_dir / "metrics.jsonl").exists():
+    metrics = config.output_dir / "metrics.jsonl"
+    if checkpoint is None and metrics.exists() and metrics.stat().st_size > 0:
         raise ConfigError(
             f"output_dir {str(config.output_dir)!r} holds a run already: choose another, or go on with it by "
             "resume_from_checkpoint=True"
@@ -44,7 +47,11 @@ def choose_run_dir(config: TrainConfig, checkpoint: Path | None, name: str) -> P
 
 
 def make_accelerator(config: TrainConfig, run_dir: Path, iteration: int) -> Accelerator:
-    """Build the accelerator with its trackers, which go on after ``iteration``."""
+    """Build the accelerator with its trackers, which go on after ``iteration``.
+
+    Raises:
+        ConfigError: If the weights would be sharded.
+    """
     project = ProjectConfiguration(project_dir=str(run_dir), logging_dir=str(run_dir / "tensorboard"))
     accelerator = Accelerator(
         cpu=config.cpu,
@@ -52,6 +59,11 @@ def make_accelerator(config: TrainConfig, run_dir: Path, iteration: int) -> Acce
         log_with=list(config.report_to) or None,
         project_config=project,
     )
+    if accelerator.distributed_type in _SHARDING:
+        raise ConfigError(
+            f"accelerate is configured for {accelerator.distributed_type.value}: every process generates with the "
+            "whole model, so its weights cannot be sharded. Launch without it, for plain data parallelism."
+        )
     # Given to the trackers themselves: accelerate would have TensorBoard write its settings as a run of their own.
     settings = {"config": config.model_dump(mode="json")}
     options = {"tensorboard": {"purge_step": iteration + 1}, "wandb": settings, "trackio": settings}

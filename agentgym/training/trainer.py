@@ -39,7 +39,7 @@ from agentgym.training.result import TrainResult
 from agentgym.training.statistics import credit_metrics, memory_gib, rollout_metrics
 from agentgym.training.update import Updater
 from agentgym.training.warm_start import WarmStart, warm_start
-from agentgym.training.weights import full_weights, load_optimizer, load_weights, optimizer_state, save_weights
+from agentgym.training.weights import load_weights, save_weights
 
 __all__ = ["Trainer"]
 
@@ -250,7 +250,6 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint of the last whole iteration."""
-        weights = full_weights(self.accelerator, self._updater.scorer)
         state = {
             **self._boundary,
             "iteration": self.iteration,
@@ -260,7 +259,7 @@ class Trainer:
             "skipped_updates": self._updater.skipped,
             "algorithm": {"name": type(self.algorithm).__name__, "state": self.algorithm.state_dict()},
             "learners": [learner.state_dict() for learner in self._learners],
-            "optimizer": optimizer_state(self._updater.scorer, self._updater.optimizer),
+            "optimizer": self._updater.optimizer.state_dict(),
             "evaluations": [[i, evaluation.to_dict()] for i, evaluation in self.evaluations.items()],
             "warm_start": None if self.warm_start is None else asdict(self.warm_start),
             "config": self.config.model_dump(mode="json"),
@@ -268,9 +267,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             folder = self.run_dir / "checkpoints"
             keep = self.config.keep_checkpoints
-            path = write_checkpoint(
-                folder, self.iteration, lambda to: save_weights(self.policy, to, weights), state, keep
-            )
+            path = write_checkpoint(folder, self.iteration, lambda to: save_weights(self.policy, to), state, keep)
             self._tell("on_save", path)
         self.accelerator.wait_for_everyone()
         self._saved = self.iteration
@@ -376,7 +373,7 @@ class Trainer:
         self.algorithm.load_state_dict(state["algorithm"]["state"])
         for learner, saved in zip(self._learners, state["learners"], strict=True):
             learner.load_state_dict(saved)
-        load_optimizer(self._updater.scorer, self._updater.optimizer, state["optimizer"])
+        self._updater.optimizer.load_state_dict(state["optimizer"])
         self._collector.load_state_dict(state["collector"])
         self.evaluations = {i: Evaluation.from_dict(evaluation) for i, evaluation in state["evaluations"]}
         self.warm_start = None if state["warm_start"] is None else WarmStart(**state["warm_start"])
@@ -438,6 +435,7 @@ class Trainer:
         self.accelerator.log(dict(metrics), step=self.iteration)
 
     def _close(self) -> None:
+        self._tell("on_stop")
         if self.accelerator.is_main_process:
             self._metrics_file.close()
         self.accelerator.end_training()

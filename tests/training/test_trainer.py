@@ -56,6 +56,7 @@ class TestRun:
         config = json.loads((folder / "config.json").read_text())
         assert config["algorithm"]["name"] == "GiGPO"
         assert config["environment"]["train"]["class"] == "tests.training.small.Steps"
+        assert config["environment"]["evaluation"]["example_task"].startswith("corridor/")
         assert {"torch", "agentgym", "python"} <= set(json.loads((folder / "versions.json").read_text()))
         assert [row["iteration"] for row in rows(folder)] == [1, 2, 3]
         assert [row["iteration"] for row in rows(folder, "val/success_rate")] == [0, 2, 3]
@@ -118,6 +119,11 @@ class TestEquivalence:
         saving = run(tmp_path / "saving", iterations=1, gradient_checkpointing=True)
         one, other = rows(plain.run_dir)[0], rows(saving.run_dir)[0]
         assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-5)
+
+    def test_half_precision_scores_what_it_sampled(self, tmp_path: Path) -> None:
+        trainer = run(tmp_path / "run", iterations=1, mixed_precision="bf16")
+        (row,) = rows(trainer.run_dir)
+        assert 0 < row["sampling/sampling_logp_difference/mean"] < 0.02
 
     def test_the_seed_decides_on_everything(self, tmp_path: Path) -> None:
         digests = [
@@ -242,7 +248,7 @@ class TestParts:
                 return super().__getattribute__(name)
 
         run(tmp_path / "run", callbacks=[Listener()], iterations=1, eval_episodes=2)
-        assert heard == ["on_start", "on_evaluate", "on_iteration", "on_evaluate", "on_save", "on_end"]
+        assert heard == ["on_start", "on_evaluate", "on_iteration", "on_evaluate", "on_save", "on_end", "on_stop"]
 
     def test_the_display_reads_well_in_a_log_file(self, tmp_path: Path) -> None:
         with (tmp_path / "log").open("w") as file:
