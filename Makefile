@@ -3,8 +3,10 @@
 #   ARGS=...      passed on, for example: make train ARGS="--iterations 10 --seed 1"
 #   PYTHON=...    the interpreter to build the environment with; by default the first suitable one on PATH
 #   VENV=...      where the environment lives
+#   PROCESSES=... how many processes train together, a divisor of the number of groups
 
 VENV ?= .venv
+PROCESSES ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
 TRAIN := $(VENV)/.installed-train
@@ -17,8 +19,10 @@ DEV := $(VENV)/.installed-dev
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
 
+# Small matrices gain nothing from threads, so each core gets a process of its own.
 train: $(TRAIN) ## Train the tiny policy with GiGPO on the built-in games
-	$(BIN)/python -m agentgym train $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) \
+	  -m agentgym train --config examples/alfworld.yaml $(ARGS)
 
 test: $(DEV) ## Run the fast test suite
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)

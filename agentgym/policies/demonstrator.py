@@ -22,9 +22,8 @@ class Demonstrator:
     Args:
         policy: Whose tokenizer, template and context are used; its weights are not.
         script: Called once a turn; gets the turn and returns the action.
-        noise: Share of turns, in [0, 1), at which a command that was admissible at some point of the episode is played
-            instead. It is part of what the model sees and not of what it learns, so that it learns to recover from
-            slips.
+        noise: Share of turns, in [0, 1), at which a slip is played instead: some other command, or a garbled one. It is
+            part of what the model sees and not of what it learns, so that it learns to go on after slips of its own.
     """
 
     def __init__(self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0) -> None:
@@ -79,14 +78,24 @@ class _ForcedSession:
         return answers
 
     def _slip(self, turn: Turn) -> str | None:
-        """Return a command to play instead of the script's, or None: mostly admissible, sometimes no longer so."""
+        """Return what to play instead of the script's action, or None.
+
+        Half of the slips are commands that were admissible at some point, half the head of one joined to the tail of
+        another, as a model that loses its thread writes them.
+        """
         if not self._noise:
             return None
         seen = self._commands.setdefault(turn.slot, {})
         seen.update(dict.fromkeys(turn.info.get("admissible") or ()))
         if turn.chance.random() >= self._noise or not seen:
             return None
-        return list(seen)[int(turn.chance.integers(len(seen)))]
+        commands = list(seen)
+        first, second = (commands[int(i)] for i in turn.chance.integers(len(commands), size=2))
+        if turn.chance.random() < 0.5:
+            return first
+        head, tail = self._policy.chat.encode([first, second])
+        cut, rest = int(turn.chance.integers(len(head) + 1)), int(turn.chance.integers(len(tail) + 1))
+        return self._policy.chat.decode([*head[:cut], *tail[rest:]]).strip() or first
 
     @property
     def keeps_past(self) -> bool:

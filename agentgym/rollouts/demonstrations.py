@@ -22,6 +22,8 @@ def demonstrate(
     seed: int = 0,
     noise: float = 0.0,
     keep_failures: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> list[Episode]:
     """Record episodes that ``script`` plays, in the tokens and context of ``policy``.
 
@@ -33,8 +35,10 @@ def demonstrate(
         seed: Seeds the tasks and the chance of script and noise.
         noise: Share of turns at which a random command is played instead, seen but not learned; see ``Demonstrator``.
         keep_failures: Whether to keep episodes that were not won.
+        rank: Number of this process, which plays every ``world_size``-th episode.
+        world_size: Number of processes.
     """
-    starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in range(episodes)]
+    starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in range(rank, episodes, world_size)]
     played = run_episodes(make_env, Demonstrator(policy, script, noise), starts)
     return [episode for episode in played if keep_failures or episode.won]
 

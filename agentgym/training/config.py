@@ -49,7 +49,7 @@ class SFTConfig(Settings):
     )
     demonstrations: int = Field(4000, ge=1, description="Expert episodes to learn from, where none are given")
     noise: float = Field(
-        0.1, ge=0, lt=1, description="Share of a demonstration's steps that are random commands: seen, not learned"
+        0.15, ge=0, lt=1, description="Share of a demonstration's steps that are random commands: seen, not learned"
     )
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate; it falls to zero along a cosine")
     warmup: int = Field(20, ge=0, description="Steps over which the learning rate rises")
