@@ -33,6 +33,11 @@ check: $(DEV) ## Lint, check types and check which room imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# benchmarks/alfworld_*.py compare with the original engine, which the extra alfworld brings.
+bench: $(DEV) ## Measure credit and wrappers; writes benchmarks/results/
+	$(BIN)/python benchmarks/credit_speed.py
+	$(BIN)/python benchmarks/wrapper_overhead.py
+
 docs: $(DEV) ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
