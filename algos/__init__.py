@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agentgym.algos.base import Algorithm as Algorithm
-from agentgym.algos.base import AlgorithmConfig as AlgorithmConfig
 from agentgym.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
+    from agentgym.algos.base import Algorithm as Algorithm
+    from agentgym.algos.base import AlgorithmConfig as AlgorithmConfig
     from agentgym.algos.gigpo import GiGPO as GiGPO
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
     from agentgym.algos.grpo import GRPO as GRPO
@@ -114,6 +114,8 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
     Raises:
         ConfigError: If the name or a setting is unknown, or a value is out of range.
     """
+    from agentgym.algos.base import Algorithm
+
     preset = PRESETS.get(name, Preset(name, ""))
     targets = {**_third_party(), **ALGORITHMS}
     if preset.algorithm not in targets:
@@ -127,8 +129,10 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
     return algorithm(**{**preset.settings, **overrides})
 
 
-# Classes are imported on first use, so that a long table of methods stays cheap.
+# Classes are imported on first use, so that a long table of methods stays cheap and offline work loads no pydantic.
 _LAZY = {
+    "Algorithm": "agentgym.algos.base",
+    "AlgorithmConfig": "agentgym.algos.base",
     "GRPO": "agentgym.algos.grpo",
     "GRPOConfig": "agentgym.algos.grpo",
     "GiGPO": "agentgym.algos.gigpo",
