@@ -129,7 +129,7 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
     return algorithm(**{**preset.settings, **overrides})
 
 
-# Classes are imported on first use, so that a long table of methods stays cheap and offline work loads no pydantic.
+# Classes are imported on first use, so that importing the package stays cheap however long the table gets.
 _LAZY = {
     "Algorithm": "agentgym.algos.base",
     "AlgorithmConfig": "agentgym.algos.base",
