@@ -20,6 +20,9 @@ from agentgym.training.packing import TrainSequence, bins, collate, sequences_of
 
 __all__ = ["SFTResult", "finetune"]
 
+# Every batch is cut in two at least, so that one process adds up what two would, to the last bit.
+_SHARDS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class SFTResult:
@@ -61,19 +64,15 @@ def finetune(
     if not sequences:
         raise ConfigError("no episode to learn from: give at least one with recorded responses")
     began, losses, tokens = time.perf_counter(), [], 0
-    scorer: torch.nn.Module = TokenScorer(policy.model)
+    scorer = TokenScorer(policy.model).train()
     weights = [p for p in scorer.parameters() if p.requires_grad]
     # A short memory of squared gradients: steps are small and many.
     optimizer = torch.optim.AdamW(weights, config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    if accelerator is not None:
-        scorer, optimizer = accelerator.prepare(scorer, optimizer)
-    scorer.train()
     for step, part in enumerate(_batches(sequences, config), start=1):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config)
-        loss = _backward(scorer, part, accelerator, policy.device)
-        clip = torch.nn.utils.clip_grad_norm_ if accelerator is None else accelerator.clip_grad_norm_
-        clip(scorer.parameters(), config.max_grad_norm)
+        loss = _backward(scorer, weights, part, accelerator, policy.device)
+        torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss)
@@ -106,19 +105,31 @@ def _schedule(step: int, config: SFTConfig) -> float:
 
 
 def _backward(
-    scorer: torch.nn.Module, part: Sequence[TrainSequence], accelerator: Accelerator | None, device: torch.device
+    scorer: TokenScorer,
+    weights: Sequence[torch.nn.Parameter],
+    part: Sequence[TrainSequence],
+    accelerator: Accelerator | None,
+    device: torch.device,
 ) -> float:
-    """Accumulate the gradient of one batch; return its loss over all processes."""
+    """Put the gradient of one batch into the weights of every process; return its loss."""
     rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
-    mine = part[rank::world]
-    # A process without a share runs a pass that counts nothing, to stay in step with the others.
-    micro = collate(mine or part[:1], idle=not mine).to(device)
-    logp, _ = scorer(micro.ids, micro.lengths, micro.select, allowed=micro.allowed)
-    weight = 0.0 if micro.idle else 1.0 / sum(len(s.tokens) for s in part)
-    loss = -logp.sum() * weight
-    if accelerator is None:
-        loss.backward()
-        return float(loss.detach())
-    # Gradients are averaged over processes; the count of the whole batch asks for their sum.
-    accelerator.backward(loss * world)
-    return float(accelerator.reduce(loss.detach(), "sum"))
+    shards, total = max(_SHARDS, world), sum(len(s.tokens) for s in part)
+    loss = torch.zeros(1, device=device)
+    for shard in range(rank, shards, world):
+        if mine := part[shard::shards]:
+            micro = collate(mine).to(device)
+            logp, _ = scorer(micro.ids, micro.lengths, micro.select, allowed=micro.allowed)
+            share = -logp.sum() / total
+            share.backward()
+            loss += share.detach()
+    return float(loss if accelerator is None or world == 1 else _add_up(weights, loss, accelerator))
+
+
+def _add_up(weights: Sequence[torch.nn.Parameter], loss: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:
+    """Add gradients and loss over the processes, in one message."""
+    parts = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+    message = torch.cat([*(part.reshape(-1).float() for part in parts), loss])
+    *sums, loss = accelerator.reduce(message, "sum").split([*(part.numel() for part in parts), 1])
+    for weight, summed in zip(weights, sums, strict=True):
+        weight.grad = summed.view_as(weight).to(weight.dtype)
+    return loss

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 
 import agentgym
 from agentgym.episodes import Episode
@@ -93,8 +93,8 @@ def warm_start(
     folder = cache_folder() / "warm_start" / _key(policy, episodes, config)
     known = [folder.exists()]
     if accelerator.num_processes > 1:
-        broadcast_object_list(known)  # machines may not share a cache: all go the way of the first process
-    if not known[0]:
+        known = gather_object(known)  # machines may not share a cache
+    if not all(known):
         return _train(policy, episodes, played, config, folder, accelerator, say)
     load_weights(policy, folder / "model")
     found = WarmStart(**{**json.loads((folder / "warm_start.json").read_text(encoding="utf-8")), "cached": True})

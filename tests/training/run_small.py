@@ -8,13 +8,14 @@ from pathlib import Path
 
 from agentgym.algos import GiGPO
 from agentgym.training import Trainer
-from tests.training.small import make_corridor, small_config, small_policy
+from tests.training.small import corridor_expert, make_corridor, small_config, small_policy
 
 
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     config = small_config(folder, **settings)
-    trainer = Trainer(make_corridor, small_policy(constrain="admissible"), GiGPO(), config)
+    policy = small_policy(constrain="admissible", needs_warm_start="warm_start" in settings)
+    trainer = Trainer(make_corridor, policy, GiGPO(), config, expert=corridor_expert)
     result = trainer.train(resume_from_checkpoint=folder if "resume" in sys.argv else None)
     if trainer.accelerator.is_main_process:
         outcome = {"stopped": result.stopped, "processes": trainer.accelerator.num_processes}

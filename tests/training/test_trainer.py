@@ -280,7 +280,8 @@ class TestParts:
                 tmp_path / name,
                 iterations=0,
                 eval_episodes=4,
-                warm_start={"steps": 60, "demonstrations": 20, "learning_rate": 0.01, "warmup": 5},
+                eval_temperature=0,
+                warm_start={"steps": 80, "demonstrations": 20, "learning_rate": 0.01, "warmup": 5, "noise": 0},
             )
             trainer = Trainer(make_corridor, policy, GRPO(), config, expert=corridor_expert, display=False)
             trainer.train()
@@ -292,7 +293,7 @@ class TestParts:
         assert made.seconds == found.seconds > 0
         assert digest == again
         assert made.loss < 0.3
-        assert played.success.value > 0
+        assert played.success.value > 0.5
         assert "taken from the cache" in (tmp_path / "second" / "report.md").read_text()
 
     def test_without_an_expert_there_is_no_warm_start(self, tmp_path: Path) -> None:
