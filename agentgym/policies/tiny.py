@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -92,7 +92,7 @@ def build(*, hidden: int = 128, layers: int = 2, heads: int = 4, seed: int = 0) 
 def _compose_names(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Start each name as the sum of its parts, so that "apple 2" is an apple before anything is learned."""
     vocabulary = tokenizer.get_vocab()
-    weight = model.get_input_embeddings().weight
+    weight = cast("torch.Tensor", model.get_input_embeddings().weight)
     with torch.no_grad():
         for word, token in vocabulary.items():
             parts = re.fullmatch(r"([a-z]+)( \d+)", word)
