@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agentgym.envs.alfworld.engine import Play, World
+from agentgym.envs.alfworld.game import KNIVES
 from agentgym.envs.alfworld.pddl import game_from_record
 from agentgym.envs.alfworld.sources import RealGames, open_games, world_of
 
@@ -78,3 +79,59 @@ def test_fresh_random_play_against_the_original(agentgym_data: Path) -> None:
             odd = rng.choice(["", "LOOK", " look\n", "go  to bed 1", "xyzzy", "é 字"])
             commands.append(rng.choice(ours.admissible) if rng.random() < 0.8 else odd)
             assert ours.act(commands[-1]) == theirs.act(commands[-1]), (task_id, commands)
+
+
+def treatments(world: World) -> list[str]:
+    """Return commands that slice what can be sliced, then heat, cool, clean and examine what was."""
+    play, commands = Play(world), []
+
+    def do(*wanted: str) -> None:
+        for command in wanted:
+            if play.act(command)[1]:
+                commands.append(command)
+
+    def visit(place: int) -> str:
+        name = world.receptacle_names[place]
+        do(f"go to {name}", f"open {name}")
+        return name
+
+    def put_down(name: str) -> None:
+        for place in range(len(world.place)):
+            if play.held >= 0:
+                do(f"move {name} to {visit(place)}")
+
+    items = [(item.name, item) for item in world.game.items if item.receptacles]
+    knife, tool = next((name, item) for name, item in items if item.type in KNIVES)
+    food = [(name, item) for name, item in items if item.sliceable]
+    do(f"take {knife} from {visit(tool.receptacles[0])}")
+    for name, item in food:
+        visit(item.receptacles[0])
+        do(f"slice {name} with {knife}")
+    put_down(knife)
+    for name, item in food[:2]:
+        do(f"take {name} from {visit(item.receptacles[0])}", f"examine {name}")
+        for verb, kind in (("cool", "fridge"), ("heat", "microwave"), ("clean", "sinkbasin"), ("cool", "fridge")):
+            for place, receptacle in enumerate(world.game.receptacles):
+                if receptacle.type == kind:
+                    do(f"{verb} {name} with {visit(place)}", f"examine {name}", "inventory")
+        put_down(name)
+        do("look")
+    return commands
+
+
+@pytest.mark.textworld
+@pytest.mark.filterwarnings("ignore")
+def test_treatments_against_the_original(agentgym_data: Path) -> None:
+    pytest.importorskip("textworld")
+    pytest.importorskip("alfworld")
+    from agentgym.envs.alfworld.textworld_backend import OriginalEngine
+
+    games = open_games("valid_seen", agentgym_data, ["pick_heat_then_place_in_recep"])
+    assert isinstance(games, RealGames)
+    world = next(world for world in (world_of(games, task) for task in games.ids) if world.knives)
+    ours, theirs = Play(world), OriginalEngine(games).start(world.game)
+    commands = treatments(world)
+    assert {command.split()[0] for command in commands} >= {"slice", "heat", "cool", "clean", "examine", "move", "look"}
+    for command in commands:
+        assert ours.act(command) == theirs.act(command), command
+        assert (ours.admissible, ours.won) == (theirs.admissible, theirs.won), command
