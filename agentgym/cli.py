@@ -225,6 +225,8 @@ def _language_policy(settings: _Player) -> HFPolicy:
     from agentgym.policies.contexts import make_context
 
     chosen = {name: getattr(settings, name) for name in _POLICY_OPTIONS if name in settings.model_fields_set}
+    if chosen.get("temperature") == 0:  # greedy play is the business of whoever opens the session
+        del chosen["temperature"]
     if "context" in chosen:
         chosen["context"] = make_context(settings.context)
     return HFPolicy.from_pretrained(settings.model, dtype=settings.dtype, **chosen)
