@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from agentgym.evaluation import Evaluation
@@ -12,6 +13,8 @@ from agentgym.training.loggers import write_json
 from agentgym.training.result import TrainResult
 
 __all__ = ["write_report"]
+
+_SMOOTH = 10
 
 
 def write_report(result: TrainResult, run: Mapping[str, Any]) -> Path:
@@ -114,7 +117,10 @@ def _draw(rows: list[dict[str, Any]], result: TrainResult, run: Mapping[str, Any
     if training:
         x = [row["iteration"] for row in training]
         rates = [100 * row["episode/success_rate"] for row in training]
-        axes.plot(x, rates, color="tab:gray", linewidth=1, label="training games, while training")
+        axes.plot(x, rates, color="tab:gray", alpha=0.35, linewidth=1)
+        means = [fmean(rates[max(0, i + 1 - _SMOOTH) : i + 1]) for i in range(len(rates))]
+        label = f"training games, while training (mean of the last {_SMOOTH} iterations)"
+        axes.plot(x, means, color="tab:gray", linewidth=2, label=label)
     if result.evaluations:
         x, found = sorted(result.evaluations), [e for _, e in sorted(result.evaluations.items())]
         rates = [100 * e.success.value for e in found]
@@ -122,6 +128,8 @@ def _draw(rows: list[dict[str, Any]], result: TrainResult, run: Mapping[str, Any
         above = [100 * (e.success.high - e.success.value) for e in found]
         label = f"{len(found[0].outcomes)} games of {found[0].source}, 95% interval"
         axes.errorbar(x, rates, [below, above], color="tab:blue", marker="o", capsize=4, label=label)
+        for point, rate, up in zip(x, rates, above, strict=True):
+            axes.annotate(f"{rate:.0f}%", (point, rate + up), (0, 4), textcoords="offset points", ha="center")
     axes.set(xlabel="iteration", ylabel="success (%)", ylim=(0, 100))
     axes.set_title(f"{run['algorithm']['name']} on {run['environment']['name']}, policy {run['policy']['name']}")
     axes.grid(alpha=0.3)
