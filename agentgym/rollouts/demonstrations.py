@@ -38,7 +38,8 @@ def demonstrate(
         rank: Number of this process, which plays every ``world_size``-th episode.
         world_size: Number of processes.
     """
-    starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in range(rank, episodes, world_size)]
+    mine = range(rank, episodes, world_size)
+    starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in mine]
     played = run_episodes(make_env, Demonstrator(policy, script, noise), starts)
     return [episode for episode in played if keep_failures or episode.won]
 
