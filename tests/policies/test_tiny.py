@@ -24,7 +24,18 @@ def test_any_text_survives_a_round_trip(text: str) -> None:
 TOKENIZER = build_tokenizer(TEXTS)
 
 
-def test_names_numbers_and_phrases_are_one_token_each() -> None:
-    text = "You arrive at cabinet 4. On the cabinet 4, you see a apple 1"
-    pieces = [TOKENIZER.decode([i]) for i in TOKENIZER(text)["input_ids"]]
-    assert pieces == ["You arrive at ", "cabinet", " 4", ". On the ", "cabinet", " 4", ", you see a ", "apple", " 1"]
+def pieces(text: str) -> list[str]:
+    return [str(TOKENIZER.decode([i])) for i in TOKENIZER(text)["input_ids"]]
+
+
+def test_names_kinds_and_phrases_are_one_token_each() -> None:
+    assert pieces("You arrive at cabinet 4. On the cabinet 4, you see a apple 1") == [
+        "You arrive at ",
+        "cabinet 4",
+        ". On the ",
+        "cabinet 4",
+        ", you see a ",
+        "apple 1",
+    ]
+    # A name that the sample did not hold is its kind and a number.
+    assert pieces("go to cabinet 7") == ["go to ", "cabinet", " 7"]
