@@ -38,11 +38,12 @@ class History(TextWrapper):
     Raises:
         ConfigError: If ``k`` is below 1.
 
-    >>> import agentgym, gymnasium
-    >>> env = History(gymnasium.make("ALFWorld-v0"), k=1)
-    >>> _ = env.reset(seed=0)
-    >>> [line for line in env.step("look")[0].splitlines() if "did" in line]
-    ['[1] did: look']
+    Example:
+        >>> import agentgym, gymnasium
+        >>> env = History(gymnasium.make("ALFWorld-v0"), k=1)
+        >>> _ = env.reset(seed=0)
+        >>> [line for line in env.step("look")[0].splitlines() if "did" in line]
+        ['[1] did: look']
     """
 
     def __init__(self, env: gym.Env[str, str], k: int = 2) -> None:
