@@ -38,7 +38,7 @@ class History(TextWrapper):
     Raises:
         ConfigError: If ``k`` is below 1.
 
-    Example:
+    Examples:
         >>> import agentgym, gymnasium
         >>> env = History(gymnasium.make("ALFWorld-v0"), k=1)
         >>> _ = env.reset(seed=0)
