@@ -261,9 +261,13 @@ class TestParts:
         assert "gain" in lines[-3]
         assert not any("\x1b" in line for line in lines)
 
-    def test_a_time_limit_ends_the_run_with_its_evaluation(self, tmp_path: Path) -> None:
-        config = small_config(tmp_path / "run", iterations=10**6, max_minutes=0.03, eval_episodes=2)
+    def test_a_time_limit_ends_the_run_with_its_evaluation(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Trainer, "seconds", property(lambda trainer: 60.0 * trainer.iteration))
+        config = small_config(tmp_path / "run", iterations=10**6, max_minutes=2, eval_episodes=2)
         result = Trainer(make_corridor, small_policy(), GRPO(), config, display=False).train()
+        assert result.iterations == 2
         assert result.stopped == "time limit"
         assert result.after is not None
         assert result.checkpoint is not None
