@@ -301,7 +301,13 @@ def sft(
         _console.print(f"{len(lessons)} of {len(recorded)} recorded episodes were won; learning from those")
     else:
         lessons = demonstrate(
-            worlds.make_train, policy, expert_action, config.demonstrations, seed=config.seed, noise=config.noise
+            worlds.make_train,
+            policy,
+            expert_action,
+            config.demonstrations,
+            seed=config.seed,
+            noise=config.noise,
+            dawdle=config.dawdle,
         )
         _console.print(f"learning from {len(lessons)} games won by the expert")
 

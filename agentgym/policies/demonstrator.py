@@ -24,14 +24,21 @@ class Demonstrator:
         script: Called once a turn; gets the turn and returns the action.
         noise: Share of turns, in [0, 1), at which a slip is played instead: some other command, or a garbled one. It is
             part of what the model sees and not of what it learns, so that it learns to go on after slips of its own.
+        dawdle: Share of turns, in [0, 1), at which any admissible command is played instead of the script's. It is
+            learned, so that the model starts with the commands and the goals of the world and with poor habits, which
+            leaves reinforcement learning something to do.
     """
 
-    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0) -> None:
-        if not 0 <= noise < 1:
-            raise ConfigError(f"noise must be in [0, 1), not {noise}")
+    def __init__(
+        self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0, dawdle: float = 0.0
+    ) -> None:
+        for name, share in (("noise", noise), ("dawdle", dawdle)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"{name} must be in [0, 1), not {share}")
         self._policy = policy
         self._script = script
         self._noise = noise
+        self._dawdle = dawdle
         self.name = f"demonstrations for {policy.name}"
 
     @property
@@ -41,14 +48,17 @@ class Demonstrator:
 
     def session(self, *, greedy: bool = False) -> Session:
         """Open a session; a script has no sampling, so ``greedy`` changes nothing."""
-        return _ForcedSession(self._policy, self._script, self._noise)
+        return _ForcedSession(self._policy, self._script, self._noise, self._dawdle)
 
 
 class _ForcedSession:
-    def __init__(self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0) -> None:
+    def __init__(
+        self, policy: HFPolicy, script: Callable[[Turn], str], noise: float = 0.0, dawdle: float = 0.0
+    ) -> None:
         self._policy = policy
         self._script = script
         self._noise = noise
+        self._dawdle = dawdle
         self._commands: dict[int, dict[str, None]] = {}
         self._prompts = make_prompts(policy.chat, policy.context)
         self._length: dict[int, int] = {}
@@ -56,8 +66,8 @@ class _ForcedSession:
     def act(self, turns: Sequence[Turn]) -> list[Decision]:
         end = self._policy.chat.end_ids[0]
         prompts = self._prompts.build(turns)
-        # The script is asked even where noise takes its place: it may keep a memory of what it saw.
-        scripted = [self._script(turn) for turn in turns]
+        # The script is asked even where something else takes its place: it may keep a memory of what it saw.
+        scripted = [self._linger(turn) or action for turn, action in zip(turns, map(self._script, turns), strict=True)]
         slips = [self._slip(turn) for turn in turns]
         actions = [slip or action for slip, action in zip(slips, scripted, strict=True)]
         answers = []
@@ -76,6 +86,13 @@ class _ForcedSession:
                 continue
             answers.append(Decision(action, action, tuple(prompt), response, (0.0,) * len(response)))
         return answers
+
+    def _linger(self, turn: Turn) -> str | None:
+        """Return an admissible command to play instead of the script's, or None."""
+        commands = turn.info.get("admissible") or ()
+        if not self._dawdle or not commands or turn.chance.random() >= self._dawdle:
+            return None
+        return str(commands[int(turn.chance.integers(len(commands)))])
 
     def _slip(self, turn: Turn) -> str | None:
         """Return what to play instead of the script's action, or None.

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from agentgym.errors import MissingExtraError
+from agentgym.policies.folders import cache_folder
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
 
-__all__ = ["cache_folder", "load"]
+__all__ = ["load"]
 
 _FOLDER = "smollm2-135m-instruct"
-
-
-def cache_folder() -> Path:
-    """Return the folder for things made once: ``$AGENTGYM_CACHE``, or ``agentgym`` in the user's cache folder."""
-    named = os.environ.get("AGENTGYM_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else base / "agentgym"
 
 
 def _find_gguf() -> Path:

@@ -21,6 +21,7 @@ def demonstrate(
     *,
     seed: int = 0,
     noise: float = 0.0,
+    dawdle: float = 0.0,
     keep_failures: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -34,13 +35,14 @@ def demonstrate(
         episodes: Number of episodes played.
         seed: Seeds the tasks and the chance of script and noise.
         noise: Share of turns at which a random command is played instead, seen but not learned; see ``Demonstrator``.
+        dawdle: Share of turns at which any admissible command is played instead, and learned; see ``Demonstrator``.
         keep_failures: Whether to keep episodes that were not won.
         rank: Number of this process, which plays every ``world_size``-th episode.
         world_size: Number of processes.
     """
     mine = range(rank, episodes, world_size)
     starts = [Start(f"demonstration/{i}", seed=_seed(seed, i), noise=(seed, i)) for i in mine]
-    played = run_episodes(make_env, Demonstrator(policy, script, noise), starts)
+    played = run_episodes(make_env, Demonstrator(policy, script, noise, dawdle), starts)
     return [episode for episode in played if keep_failures or episode.won]
 
 

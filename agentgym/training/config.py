@@ -51,6 +51,12 @@ class SFTConfig(Settings):
     noise: float = Field(
         0.15, ge=0, lt=1, description="Share of a demonstration's steps that are random commands: seen, not learned"
     )
+    dawdle: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a demonstration's steps that are any admissible command: seen and learned",
+    )
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate; it falls to zero along a cosine")
     warmup: int = Field(20, ge=0, description="Steps over which the learning rate rises")
     batch_tokens: int = Field(2048, ge=1, description="Largest number of tokens in one step, padding included")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import agentgym
 from agentgym.episodes import Episode
 from agentgym.errors import ConfigError
 from agentgym.policies import HFPolicy, Turn
+from agentgym.policies.folders import cache_folder
 from agentgym.policies.scripted import expert_action
 from agentgym.rollouts import MakeEnv, demonstrate
 from agentgym.training.checkpoint import publish
@@ -25,7 +25,7 @@ from agentgym.training.packing import sequences_of
 from agentgym.training.sft import finetune
 from agentgym.training.weights import load_weights, save_weights, weights_digest
 
-__all__ = ["WarmStart", "cache_folder", "warm_start"]
+__all__ = ["WarmStart", "warm_start"]
 
 _LINES = 5
 
@@ -54,11 +54,6 @@ class WarmStart:
     def seconds(self) -> float:
         """Time from untrained weights to these."""
         return self.demonstration_seconds + self.training_seconds
-
-
-def cache_folder() -> Path:
-    """Return where warm-started weights are kept: ``$AGENTGYM_CACHE``, else ``~/.cache/agentgym``."""
-    return Path(os.environ.get("AGENTGYM_CACHE") or Path.home() / ".cache" / "agentgym")
 
 
 def warm_start(
@@ -118,6 +113,7 @@ def _demonstrations(
         config.demonstrations,
         seed=config.seed,
         noise=config.noise,
+        dawdle=config.dawdle,
         rank=rank,
         world_size=world,
     )
