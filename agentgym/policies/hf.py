@@ -7,6 +7,7 @@ leaves the batch.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +143,9 @@ class _Generator:
         base: Any = policy.model
         base = base.get_base_model() if hasattr(base, "get_base_model") else base
         self._decoder, self._head = base.get_decoder(), base.get_output_embeddings()
+        # transformers 5.24 renamed the argument, and warns of the old name.
+        known = inspect.signature(self._decoder.forward).parameters
+        self._cache_argument = "cache" if "cache" in known else "past_key_values"
 
     def new_cache(self) -> RaggedCache:
         return RaggedCache(self._policy.model.config.get_text_config().num_hidden_layers, self._policy.device)
@@ -154,7 +158,11 @@ class _Generator:
         ids = torch.tensor([[*chunk, *(0,) * (width - len(chunk))] for chunk in chunks], device=self._policy.device)
         positions, mask = cache.plan(counts)
         states = self._decoder(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            use_cache=True,
+            **{self._cache_argument: cache},
         ).last_hidden_state
         if width > 1:
             last = torch.tensor([max(count - 1, 0) for count in counts], device=states.device)
