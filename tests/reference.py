@@ -60,6 +60,26 @@ def step_advantage(
     return normalise(returns, list(zip(batch.group.tolist(), anchor, strict=True)), std, eps, "zero")
 
 
+def gae(
+    reward: Sequence[float],
+    value: Sequence[float],
+    segment: Sequence[int],
+    position: Sequence[int],
+    gamma: float,
+    lam: float,
+    bootstrap: Sequence[float],
+) -> list[float]:
+    """Run backwards through each segment, one item at a time."""
+    advantage = [0.0] * len(reward)
+    places = {(s, p): n for n, (s, p) in enumerate(zip(segment, position, strict=True))}
+    for (s, p), n in sorted(places.items(), reverse=True):
+        after = places.get((s, p + 1))
+        next_value = bootstrap[n] if after is None else value[after]
+        carried = 0.0 if after is None else advantage[after]
+        advantage[n] = reward[n] + gamma * next_value - value[n] + gamma * lam * carried
+    return advantage
+
+
 def surrogate(ratio: float, advantage: float, low: float, high: float, dual: float | None) -> float:
     clipped = min(max(ratio, 1 - low), 1 + high)
     loss = max(-advantage * ratio, -advantage * clipped)
