@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agentgym.algos.functional.losses import Aggregation, KLEstimator, policy_loss
+from agentgym.algos.functional.losses import Aggregation, KLEstimator, Ratio, policy_loss
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
 from agentgym.errors import ConfigError, suggest
@@ -61,6 +61,10 @@ class AlgorithmConfig(BaseModel):
     """α: weight of the entropy bonus."""
     aggregation: Aggregation = "token-mean"
     """How token losses are averaged; a sequence is a row, one decision."""
+    norm_tokens: int = Field(512, ge=1)
+    """Divisor of a row's summed loss in "seq-mean-token-sum-norm": a constant, such as the longest response allowed."""
+    ratio: Ratio = "token"
+    """ρ, the ratio of new to old probability: of each token, or of its whole row (the geometric mean over tokens)."""
 
     if not TYPE_CHECKING:  # type checkers keep the signature that pydantic makes from the fields
 
@@ -192,6 +196,8 @@ class Algorithm(Generic[ConfigT]):
             kl_estimator=config.kl_estimator,
             entropy_coef=config.entropy_coef,
             aggregation=config.aggregation,
+            norm_tokens=config.norm_tokens,
+            ratio=config.ratio,
         )
 
     def state_dict(self) -> dict[str, Any]:
