@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
     from agentgym.algos.grpo import GRPO as GRPO
     from agentgym.algos.grpo import GRPOConfig as GRPOConfig
+    from agentgym.algos.hgpo import HGPO as HGPO
+    from agentgym.algos.hgpo import HGPOConfig as HGPOConfig
 
 __all__ = [
     "ALGORITHMS",
     "GRPO",
+    "HGPO",
     "PRESETS",
     "Algorithm",
     "AlgorithmConfig",
     "GRPOConfig",
     "GiGPO",
     "GiGPOConfig",
+    "HGPOConfig",
     "Preset",
     "get_algorithm",
     "list_algorithms",
@@ -42,6 +46,7 @@ __all__ = [
 ALGORITHMS: Mapping[str, str] = {
     "gigpo": "agentgym.algos.gigpo:GiGPO",
     "grpo": "agentgym.algos.grpo:GRPO",
+    "hgpo": "agentgym.algos.hgpo:HGPO",
 }
 """Name of each algorithm here to its module and class."""
 
@@ -76,6 +81,7 @@ _VERL_AGENT: Mapping[str, Any] = {
 }
 _WITH_STD: Mapping[str, Any] = {**_VERL_AGENT, "std": "sample", "kl_coef": 0.01, "entropy_coef": 0.001}
 _WITHOUT_STD: Mapping[str, Any] = {**_VERL_AGENT, "std": None, "kl_coef": 0.001, "entropy_coef": 0.0001}
+_HGPO: Mapping[str, Any] = {"std": "population", "history": 2, "alpha": 1.0, "gamma": 0.95, "base_group": False}
 
 PRESETS: Mapping[str, Preset] = {
     "grpo_verl_agent": Preset(
@@ -90,6 +96,24 @@ PRESETS: Mapping[str, Preset] = {
         "gigpo",
         "verl-agent's GiGPO script for WebShop: statistics over rows, without std",
         {**_WITHOUT_STD, "omega": 1.0, "gamma": 0.95},
+    ),
+    "gigpo_search": Preset(
+        "gigpo",
+        "verl-agent's GiGPO script for search questions: as for ALFWorld, anchors of similar observations",
+        {
+            **{**_WITH_STD, "format_penalty": 0.001, "kl_coef": 0.001, "entropy_coef": 0.0},
+            **{"omega": 1.0, "gamma": 0.95, "anchor": "similar", "similarity": 0.9},
+        },
+    ),
+    "hgpo_paper": Preset(
+        "hgpo",
+        "HGPO's ALFWorld settings with the paper's weights 1, 2, 3; items of 0 count",
+        {**_WITH_STD, **_HGPO, "weights": "paper", "drop_zero": False},
+    ),
+    "hgpo_code": Preset(
+        "hgpo",
+        "HGPO's ALFWorld settings as the released code computes them: weights 2, 3, 4, items of 0 dropped",
+        {**_WITH_STD, **_HGPO, "weights": "code", "drop_zero": True, "weight_eps": 1e-6},
     ),
 }
 """Published settings by name, on the unit reward scale; ``get_algorithm`` takes these names too."""
@@ -135,6 +159,8 @@ _LAZY = {
     "AlgorithmConfig": "agentgym.algos.base",
     "GRPO": "agentgym.algos.grpo",
     "GRPOConfig": "agentgym.algos.grpo",
+    "HGPO": "agentgym.algos.hgpo",
+    "HGPOConfig": "agentgym.algos.hgpo",
     "GiGPO": "agentgym.algos.gigpo",
     "GiGPOConfig": "agentgym.algos.gigpo",
 }
