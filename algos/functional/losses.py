@@ -101,11 +101,12 @@ def sequence_log_ratio(logp: Tensor, log_ratio: Tensor, row: Tensor, tokens_in_r
     Raises:
         AlgorithmError: If a row is only partly here: its mean cannot be known.
     """
-    _, code, found = row.unique(return_inverse=True, return_counts=True)
-    if bool((found[code] != tokens_in_row).any()):
+    found = row.bincount()
+    if bool((found[row] != tokens_in_row).any()):
         raise AlgorithmError("a sequence ratio needs micro-batches of whole rows, but a row is only partly in this one")
-    means = log_ratio.new_zeros(len(found)).index_add(0, code, log_ratio.detach()) / found
-    return (logp - logp.detach() + means[code]).clamp(max=_MAX_SEQUENCE_LOG_RATIO)
+    means = log_ratio.new_zeros(len(found)).index_add(0, row, log_ratio.detach())[row] / tokens_in_row
+    log_s: Tensor = (logp - logp.detach() + means).clamp(max=_MAX_SEQUENCE_LOG_RATIO)
+    return log_s
 
 
 def token_weights(tokens: TokenBatch, aggregation: Aggregation, norm_tokens: int = 1) -> Tensor:
