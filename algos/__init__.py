@@ -20,33 +20,88 @@ from agentgym.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     from agentgym.algos.base import Algorithm as Algorithm
     from agentgym.algos.base import AlgorithmConfig as AlgorithmConfig
+    from agentgym.algos.dapo import DAPO as DAPO
+    from agentgym.algos.dapo import DAPOConfig as DAPOConfig
+    from agentgym.algos.drgrpo import DrGRPO as DrGRPO
+    from agentgym.algos.drgrpo import DrGRPOConfig as DrGRPOConfig
+    from agentgym.algos.empg import EMPG as EMPG
+    from agentgym.algos.empg import EMPGConfig as EMPGConfig
     from agentgym.algos.gigpo import GiGPO as GiGPO
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
     from agentgym.algos.grpo import GRPO as GRPO
     from agentgym.algos.grpo import GRPOConfig as GRPOConfig
+    from agentgym.algos.gspo import GSPO as GSPO
+    from agentgym.algos.gspo import GSPOConfig as GSPOConfig
     from agentgym.algos.hgpo import HGPO as HGPO
     from agentgym.algos.hgpo import HGPOConfig as HGPOConfig
+    from agentgym.algos.mt_grpo import MTGRPO as MTGRPO
+    from agentgym.algos.mt_grpo import MTGRPOConfig as MTGRPOConfig
+    from agentgym.algos.progress_advantage import ProgressAdvantage as ProgressAdvantage
+    from agentgym.algos.progress_advantage import ProgressAdvantageConfig as ProgressAdvantageConfig
+    from agentgym.algos.reinforce_pp import ReinforcePP as ReinforcePP
+    from agentgym.algos.reinforce_pp import ReinforcePPBaseline as ReinforcePPBaseline
+    from agentgym.algos.reinforce_pp import ReinforcePPBaselineConfig as ReinforcePPBaselineConfig
+    from agentgym.algos.reinforce_pp import ReinforcePPConfig as ReinforcePPConfig
+    from agentgym.algos.remax import ReMax as ReMax
+    from agentgym.algos.remax import ReMaxConfig as ReMaxConfig
+    from agentgym.algos.rloo import RLOO as RLOO
+    from agentgym.algos.rloo import RLOOConfig as RLOOConfig
+    from agentgym.algos.starpo import StarPO as StarPO
+    from agentgym.algos.starpo import StarPOConfig as StarPOConfig
 
 __all__ = [
     "ALGORITHMS",
+    "DAPO",
+    "EMPG",
     "GRPO",
+    "GSPO",
     "HGPO",
+    "MTGRPO",
     "PRESETS",
+    "RLOO",
     "Algorithm",
     "AlgorithmConfig",
+    "DAPOConfig",
+    "DrGRPO",
+    "DrGRPOConfig",
+    "EMPGConfig",
     "GRPOConfig",
+    "GSPOConfig",
     "GiGPO",
     "GiGPOConfig",
     "HGPOConfig",
+    "MTGRPOConfig",
     "Preset",
+    "ProgressAdvantage",
+    "ProgressAdvantageConfig",
+    "RLOOConfig",
+    "ReMax",
+    "ReMaxConfig",
+    "ReinforcePP",
+    "ReinforcePPBaseline",
+    "ReinforcePPBaselineConfig",
+    "ReinforcePPConfig",
+    "StarPO",
+    "StarPOConfig",
     "get_algorithm",
     "list_algorithms",
 ]
 
 ALGORITHMS: Mapping[str, str] = {
+    "dapo": "agentgym.algos.dapo:DAPO",
+    "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
+    "empg": "agentgym.algos.empg:EMPG",
     "gigpo": "agentgym.algos.gigpo:GiGPO",
     "grpo": "agentgym.algos.grpo:GRPO",
+    "gspo": "agentgym.algos.gspo:GSPO",
     "hgpo": "agentgym.algos.hgpo:HGPO",
+    "mt_grpo": "agentgym.algos.mt_grpo:MTGRPO",
+    "progress_advantage": "agentgym.algos.progress_advantage:ProgressAdvantage",
+    "reinforce_pp": "agentgym.algos.reinforce_pp:ReinforcePP",
+    "reinforce_pp_baseline": "agentgym.algos.reinforce_pp:ReinforcePPBaseline",
+    "remax": "agentgym.algos.remax:ReMax",
+    "rloo": "agentgym.algos.rloo:RLOO",
+    "starpo": "agentgym.algos.starpo:StarPO",
 }
 """Name of each algorithm here to its module and class."""
 
@@ -115,6 +170,72 @@ PRESETS: Mapping[str, Preset] = {
         "HGPO's ALFWorld settings as the released code computes them: weights 2, 3, 4, items of 0 dropped",
         {**_WITH_STD, **_HGPO, "weights": "code", "drop_zero": True, "weight_eps": 1e-6},
     ),
+    "drgrpo_paper": Preset(
+        "drgrpo", "Dr. GRPO, arXiv 2503.20783: no KL, generation budget of 3,000 tokens", {"norm_tokens": 3000}
+    ),
+    "rloo_verl_agent": Preset(
+        "rloo",
+        "verl-agent's RLOO scripts for ALFWorld and WebShop: one row left out, not one episode",
+        {**_WITHOUT_STD},
+    ),
+    "reinforce_pp_openrlhf": Preset(
+        "reinforce_pp",
+        "OpenRLHF's example scripts of REINFORCE++: γ = 1 and a KL penalty of 0.01 in the token rewards",
+        {"gamma": 1.0, "kl_reward_coef": 0.01},
+    ),
+    "reinforce_pp_verl": Preset(
+        "reinforce_pp",
+        "verl's estimator as its line for agents runs it: returns within a row, dual clip",
+        {"gamma": 1.0, "scope": "row", "dual_clip": 3.0},
+    ),
+    "reinforce_pp_baseline_verl": Preset(
+        "reinforce_pp_baseline",
+        "verl's estimator with the mean of the group: over rows, a lone one keeps its score, dual clip",
+        {"base": "rows", "lone": "raw", "dual_clip": 3.0},
+    ),
+    "dapo_paper": Preset(
+        "dapo",
+        "DAPO, arXiv 2503.14476, Qwen2.5-32B: no KL, soft limit at 20,480 tokens; dual clip 10 as in its script",
+        {
+            "clip_low": 0.2,
+            "clip_high": 0.28,
+            "dual_clip": 10.0,
+            "aggregation": "token-mean",
+            "overlong_limit": 20480,
+            "overlong_buffer": 4096,
+            "overlong_factor": 1.0,
+            "max_batches": 10,
+        },
+    ),
+    "dapo_verl_agent": Preset(
+        "dapo",
+        "verl-agent's DAPO scripts: statistics over rows, with std; the KL term is kept, lengths are not shaped",
+        {**_WITH_STD, "clip_high": 0.28, "max_batches": 10},
+    ),
+    "gspo_paper": Preset(
+        "gspo", "GSPO, arXiv 2507.18071, section 5.1: no KL", {"clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0.0}
+    ),
+    "gspo_verl_agent": Preset(
+        "gspo",
+        "verl-agent's GSPO script: GRPO's advantage over rows, with std, and the KL term kept",
+        {**_WITH_STD, "clip_low": 3e-4, "clip_high": 4e-4, "dual_clip": None, "aggregation": "seq-mean-token-mean"},
+    ),
+    "starpo_ragen": Preset(
+        "starpo",
+        "RAGEN's base configuration (StarPO-S): a quarter of the groups, clip-higher, no KL, entropy bonus",
+        {"keep": 0.25, "clip_low": 0.2, "clip_high": 0.28, "kl_coef": 0.0, "entropy_coef": 0.001},
+    ),
+    "empg_arlarena": Preset(
+        "empg", "ARLArena's implementation of EMPG: k = k' = 1, ζ = 0.05", {"k": 1.0, "k_future": 1.0, "zeta": 0.05}
+    ),
+    "mt_grpo_paper": Preset(
+        "mt_grpo",
+        "MT-GRPO, arXiv 2505.11821, and its released script: both weights 1, no KL",
+        {"turn_weight": 1.0, "outcome_weight": 1.0, "kl_coef": 0.0},
+    ),
+    "progress_advantage_paper": Preset(
+        "progress_advantage", "Progress Advantage, arXiv 2606.26080: the score alone, as used there", {"outcome": False}
+    ),
 }
 """Published settings by name, on the unit reward scale; ``get_algorithm`` takes these names too."""
 
@@ -157,12 +278,34 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
 _LAZY = {
     "Algorithm": "agentgym.algos.base",
     "AlgorithmConfig": "agentgym.algos.base",
-    "GRPO": "agentgym.algos.grpo",
-    "GRPOConfig": "agentgym.algos.grpo",
-    "HGPO": "agentgym.algos.hgpo",
-    "HGPOConfig": "agentgym.algos.hgpo",
+    "DAPO": "agentgym.algos.dapo",
+    "DAPOConfig": "agentgym.algos.dapo",
+    "DrGRPO": "agentgym.algos.drgrpo",
+    "DrGRPOConfig": "agentgym.algos.drgrpo",
+    "EMPG": "agentgym.algos.empg",
+    "EMPGConfig": "agentgym.algos.empg",
     "GiGPO": "agentgym.algos.gigpo",
     "GiGPOConfig": "agentgym.algos.gigpo",
+    "GRPO": "agentgym.algos.grpo",
+    "GRPOConfig": "agentgym.algos.grpo",
+    "GSPO": "agentgym.algos.gspo",
+    "GSPOConfig": "agentgym.algos.gspo",
+    "HGPO": "agentgym.algos.hgpo",
+    "HGPOConfig": "agentgym.algos.hgpo",
+    "MTGRPO": "agentgym.algos.mt_grpo",
+    "MTGRPOConfig": "agentgym.algos.mt_grpo",
+    "ProgressAdvantage": "agentgym.algos.progress_advantage",
+    "ProgressAdvantageConfig": "agentgym.algos.progress_advantage",
+    "ReinforcePP": "agentgym.algos.reinforce_pp",
+    "ReinforcePPBaseline": "agentgym.algos.reinforce_pp",
+    "ReinforcePPBaselineConfig": "agentgym.algos.reinforce_pp",
+    "ReinforcePPConfig": "agentgym.algos.reinforce_pp",
+    "ReMax": "agentgym.algos.remax",
+    "ReMaxConfig": "agentgym.algos.remax",
+    "RLOO": "agentgym.algos.rloo",
+    "RLOOConfig": "agentgym.algos.rloo",
+    "StarPO": "agentgym.algos.starpo",
+    "StarPOConfig": "agentgym.algos.starpo",
 }
 
 
