@@ -88,13 +88,15 @@ def surrogate(ratio: float, advantage: float, low: float, high: float, dual: flo
 
 def kl(logp: float, ref_logp: float, estimator: str) -> float:
     d = ref_logp - logp
-    return {"k1": -d, "k2": d * d / 2, "k3": min(math.exp(d) - d - 1, 10.0)}[estimator]
+    return {"k1": -d, "k2": d * d / 2, "k3": min(math.exp(d) - d - 1, 10.0), "abs": abs(d)}[estimator]
 
 
-def aggregate(rows: Sequence[Sequence[float]], aggregation: str) -> float:
+def aggregate(rows: Sequence[Sequence[float]], aggregation: str, norm_tokens: int = 1) -> float:
     """Average per-token losses given as a list of rows; a row may be empty."""
     if aggregation == "token-mean":
         return math.fsum(x for row in rows for x in row) / sum(map(len, rows))
+    if aggregation == "seq-mean-token-sum-norm":
+        return math.fsum(math.fsum(row) / norm_tokens for row in rows) / len(rows)
     if aggregation == "seq-mean-token-sum":
         return math.fsum(math.fsum(row) for row in rows) / len(rows)
     return math.fsum(math.fsum(row) / len(row) for row in rows if row) / len(rows)

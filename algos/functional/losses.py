@@ -26,9 +26,10 @@ __all__ = [
     "policy_loss",
     "sequence_log_ratio",
     "token_weights",
+    "value_loss",
 ]
 
-KLEstimator = Literal["k1", "k2", "k3"]
+KLEstimator = Literal["k1", "k2", "k3", "abs"]
 Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 Ratio = Literal["token", "sequence"]
 
@@ -42,7 +43,7 @@ def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Ten
 
     k1 = -d has an expected gradient of 0 on-policy, so it is for logging; k2 = d² / 2 has the gradient of the reverse
     KL; k3 = eᵈ - d - 1, at most 10 (the reference code clamps to [-10, 10]), is never negative and has the gradient of
-    the forward KL.
+    the forward KL; abs = |d| is the reference code's fourth, a distance rather than an estimate.
 
     Args:
         logp: log π, [L].
@@ -57,6 +58,8 @@ def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Ten
         return -d
     if estimator == "k2":
         return d.square() / 2
+    if estimator == "abs":
+        return d.abs()
     d = d.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
     return (d.exp() - d - 1).clamp(max=10)
 
@@ -202,3 +205,32 @@ def policy_loss(
         total = total - entropy_coef * (weights * means["entropy"]).sum()
     metrics |= {n: value.detach().to(logp.dtype).sum() / max(tokens.total_tokens, 1) for n, value in means.items()}
     return Loss(total, metrics)
+
+
+def value_loss(tokens: TokenBatch, count: int, clip: float | None) -> Loss:
+    """Return the mean of max((v - V̂)², (clip(v, V - ε, V + ε) - V̂)²) over the tokens with a target.
+
+    Without the factor 1/2 that some implementations have. The clip is that of PPO's published code: a value that has
+    moved further than ε from what it was gets no gradient that would move it on.
+
+    Args:
+        tokens: A micro-batch with values v, old values V, returns V̂ and the mask of the targets.
+        count: Targets in the whole batch.
+        clip: ε, above 0; None leaves values free.
+
+    Returns:
+        The loss, and metrics ``value_loss`` and ``value_clip_ratio``, the share of targets where the clip decides.
+
+    Raises:
+        AlgorithmError: If a column is absent.
+    """
+    values, old, returns, mask = tokens.values, tokens.old_values, tokens.returns, tokens.value_mask
+    if values is None or old is None or returns is None or mask is None:
+        raise AlgorithmError("a value loss needs 'values', 'old_values', 'returns' and 'value_mask' in the token batch")
+    keep = mask & tokens.mask
+    values, old, returns = values[keep], old[keep], returns[keep]
+    errors = (values - returns).square()
+    held = errors if clip is None else (old + (values - old).clamp(-clip, clip) - returns).square()
+    total = errors.maximum(held).sum() / max(count, 1)
+    clipped = (held > errors).to(values.dtype).sum() / max(count, 1)
+    return Loss(total, {"value_loss": total.detach(), "value_clip_ratio": clipped.detach()})
