@@ -178,24 +178,27 @@ class Credit:
         diagnostics: Named scalars, such as the share of lone anchors.
         level: What one value belongs to: a decision, or a response token. Stated, not told from the shape: the
             numbers of rows and tokens can be equal.
+        returns: What a critic's values should become, of the shape of ``advantage``; None without a critic.
 
     Raises:
-        AlgorithmError: If the level is unknown, or a component has another shape than ``advantage``.
+        AlgorithmError: If the level is unknown, or a component or ``returns`` has another shape than ``advantage``.
     """
 
     advantage: npt.NDArray[np.float32]
     components: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     level: Literal["row", "token"] = "row"
+    returns: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.level not in ("row", "token"):
             raise AlgorithmError(f"credit has level {self.level!r}; the levels are 'row' and 'token'")
-        for name, part in self.components.items():
+        parts = {f"component {name!r}": part for name, part in self.components.items()}
+        if self.returns is not None:
+            parts["'returns'"] = self.returns
+        for name, part in parts.items():
             if part.shape != self.advantage.shape:
-                raise AlgorithmError(
-                    f"component {name!r} has shape {part.shape}, expected {self.advantage.shape} like 'advantage'"
-                )
+                raise AlgorithmError(f"{name} has shape {part.shape}, expected {self.advantage.shape} like 'advantage'")
 
     def per_token(self, batch: StepBatch) -> npt.NDArray[np.float32]:
         """Return the advantage of every response token, [L]; row-level credit is repeated over its tokens.
