@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from agentgym.algos.hgpo import HGPOConfig as HGPOConfig
     from agentgym.algos.mt_grpo import MTGRPO as MTGRPO
     from agentgym.algos.mt_grpo import MTGRPOConfig as MTGRPOConfig
+    from agentgym.algos.ppo import PPO as PPO
+    from agentgym.algos.ppo import PPOConfig as PPOConfig
     from agentgym.algos.progress_advantage import ProgressAdvantage as ProgressAdvantage
     from agentgym.algos.progress_advantage import ProgressAdvantageConfig as ProgressAdvantageConfig
     from agentgym.algos.reinforce_pp import ReinforcePP as ReinforcePP
@@ -57,6 +59,7 @@ __all__ = [
     "GSPO",
     "HGPO",
     "MTGRPO",
+    "PPO",
     "PRESETS",
     "RLOO",
     "Algorithm",
@@ -71,6 +74,7 @@ __all__ = [
     "GiGPOConfig",
     "HGPOConfig",
     "MTGRPOConfig",
+    "PPOConfig",
     "Preset",
     "ProgressAdvantage",
     "ProgressAdvantageConfig",
@@ -96,6 +100,7 @@ ALGORITHMS: Mapping[str, str] = {
     "gspo": "agentgym.algos.gspo:GSPO",
     "hgpo": "agentgym.algos.hgpo:HGPO",
     "mt_grpo": "agentgym.algos.mt_grpo:MTGRPO",
+    "ppo": "agentgym.algos.ppo:PPO",
     "progress_advantage": "agentgym.algos.progress_advantage:ProgressAdvantage",
     "reinforce_pp": "agentgym.algos.reinforce_pp:ReinforcePP",
     "reinforce_pp_baseline": "agentgym.algos.reinforce_pp:ReinforcePPBaseline",
@@ -233,6 +238,21 @@ PRESETS: Mapping[str, Preset] = {
         "MT-GRPO, arXiv 2505.11821, and its released script: both weights 1, no KL",
         {"turn_weight": 1.0, "outcome_weight": 1.0, "kl_coef": 0.0},
     ),
+    "ppo_verl_agent": Preset(
+        "ppo",
+        "verl-agent's PPO scripts for ALFWorld and WebShop: tokens of one response, nothing bootstrapped, whitened",
+        {
+            **{"level": "token", "scope": "row", "gamma": 1.0, "lam": 1.0, "whiten": True},
+            # The value clip of 0.5 is on rewards of 10 as well.
+            **{"value_coef": 1.0, "value_clip": 0.05, "critic_rate": 10.0, "format_penalty": 0.01},
+            **{"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 3.0, "kl_coef": 0.01, "entropy_coef": 0.001},
+        },
+    ),
+    "turn_ppo": Preset(
+        "ppo",
+        "Turn-PPO, arXiv 2512.17008: turns as steps, ratios of whole turns, the γ and λ its ablations favour",
+        {"level": "turn", "gamma": 0.99, "lam": 0.9, "ratio": "sequence"},
+    ),
     "progress_advantage_paper": Preset(
         "progress_advantage", "Progress Advantage, arXiv 2606.26080: the score alone, as used there", {"outcome": False}
     ),
@@ -294,6 +314,8 @@ _LAZY = {
     "HGPOConfig": "agentgym.algos.hgpo",
     "MTGRPO": "agentgym.algos.mt_grpo",
     "MTGRPOConfig": "agentgym.algos.mt_grpo",
+    "PPO": "agentgym.algos.ppo",
+    "PPOConfig": "agentgym.algos.ppo",
     "ProgressAdvantage": "agentgym.algos.progress_advantage",
     "ProgressAdvantageConfig": "agentgym.algos.progress_advantage",
     "ReinforcePP": "agentgym.algos.reinforce_pp",
