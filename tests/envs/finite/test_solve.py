@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from agentgym.envs.finite import (
-    FiniteMDP,
     best_policy,
     build,
     given_observation,
@@ -23,6 +20,7 @@ from agentgym.envs.finite import (
 from agentgym.envs.finite.solve import start_value
 from agentgym.envs.finite.worlds import AliasedCorridor, Chain, DistractorShop, KeyRoom, MiniHousehold
 from agentgym.errors import ConfigError
+from tests.trajectories import some_policy, trajectories
 
 TINY = {
     "chain": (build(Chain(length=3, slip=0.25)), 4),
@@ -31,30 +29,6 @@ TINY = {
     "shop": (build(DistractorShop(items=2, sparse=0.25)), 4),
     "household": (build(MiniHousehold(fumble=0.25)), 3),
 }
-
-
-class Visit(NamedTuple):
-    h: int
-    state: int
-    action: int
-    reward: float
-
-
-def trajectories(mdp: FiniteMDP, policy: np.ndarray, state: int, h: int) -> Iterator[tuple[float, list[Visit]]]:
-    """Yield every trajectory from a state with its probability."""
-    if h == 0 or mdp.terminal[state]:
-        yield 1.0, []
-        return
-    for a in np.flatnonzero(policy[mdp.observation[state]]):
-        for k in np.flatnonzero(mdp.probability[state, a]):
-            chance = policy[mdp.observation[state], a] * mdp.probability[state, a, k]
-            visit = Visit(h, state, int(a), float(mdp.reward[state, a, k]))
-            for probability, rest in trajectories(mdp, policy, int(mdp.successor[state, a, k]), h - 1):
-                yield chance * probability, [visit, *rest]
-
-
-def some_policy(mdp: FiniteMDP, seed: int = 0) -> np.ndarray:
-    return softmax_policy(mdp, np.random.default_rng(seed).normal(size=mdp.legal.shape))
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
