@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from agentgym.algos.rloo import RLOOConfig as RLOOConfig
     from agentgym.algos.starpo import StarPO as StarPO
     from agentgym.algos.starpo import StarPOConfig as StarPOConfig
+    from agentgym.algos.starpo import StarPOPPO as StarPOPPO
+    from agentgym.algos.starpo import StarPOPPOConfig as StarPOPPOConfig
 
 __all__ = [
     "ALGORITHMS",
@@ -87,6 +89,8 @@ __all__ = [
     "ReinforcePPConfig",
     "StarPO",
     "StarPOConfig",
+    "StarPOPPO",
+    "StarPOPPOConfig",
     "get_algorithm",
     "list_algorithms",
 ]
@@ -107,6 +111,7 @@ ALGORITHMS: Mapping[str, str] = {
     "remax": "agentgym.algos.remax:ReMax",
     "rloo": "agentgym.algos.rloo:RLOO",
     "starpo": "agentgym.algos.starpo:StarPO",
+    "starpo_ppo": "agentgym.algos.starpo:StarPOPPO",
 }
 """Name of each algorithm here to its module and class."""
 
@@ -226,9 +231,19 @@ PRESETS: Mapping[str, Preset] = {
         {**_WITH_STD, "clip_low": 3e-4, "clip_high": 4e-4, "dual_clip": None, "aggregation": "seq-mean-token-mean"},
     ),
     "starpo_ragen": Preset(
-        "starpo",
-        "RAGEN's base configuration (StarPO-S): a quarter of the groups, clip-higher, no KL, entropy bonus",
-        {"keep": 0.25, "clip_low": 0.2, "clip_high": 0.28, "kl_coef": 0.0, "entropy_coef": 0.001},
+        "starpo_ppo",
+        "RAGEN's base configuration (StarPO-S): PPO over the episode's tokens, a quarter of the groups, no KL",
+        {
+            "keep": 0.25,
+            "clip_low": 0.2,
+            "clip_high": 0.28,
+            "level": "token",
+            "gamma": 1.0,
+            "lam": 1.0,
+            "critic_rate": 10.0,
+            "kl_coef": 0.0,
+            "entropy_coef": 0.001,
+        },
     ),
     "empg_arlarena": Preset(
         "empg", "ARLArena's implementation of EMPG: k = k' = 1, ζ = 0.05", {"k": 1.0, "k_future": 1.0, "zeta": 0.05}
@@ -328,6 +343,8 @@ _LAZY = {
     "RLOOConfig": "agentgym.algos.rloo",
     "StarPO": "agentgym.algos.starpo",
     "StarPOConfig": "agentgym.algos.starpo",
+    "StarPOPPO": "agentgym.algos.starpo",
+    "StarPOPPOConfig": "agentgym.algos.starpo",
 }
 
 

@@ -109,9 +109,12 @@ class ReinforcePP(Algorithm[ReinforcePPConfig]):
         "locality": "batch-wide by design: mean and variance are those of all response tokens",
         "truncation": "no value is bootstrapped: a truncated episode counts what it has earned",
     }
-    columns: ClassVar[Mapping[str, Column]] = {
-        "ref_logprob": Column("token", -20.0, 0.0, "log π_ref of each response token; from ReferenceColumn")
-    }
+
+    @property
+    def columns(self) -> Mapping[str, Column]:  # type: ignore[override]  # read only with a KL penalty in the reward
+        """The reference's log-probabilities where the reward has a KL penalty, else nothing."""
+        about = "log π_ref of each response token; from ReferenceColumn"
+        return {"ref_logprob": Column("token", -20.0, 0.0, about)} if self.config.kl_reward_coef else {}
 
     def learners(self) -> list[LearnerSpec]:
         """Return the learner of the reference's log-probabilities where the reward has a KL penalty."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
+import pkgutil
 import sys
 import types
 
@@ -9,6 +11,7 @@ import pytest
 import agentgym.algos
 from agentgym.algos import ALGORITHMS, GRPO, PRESETS, Algorithm, GiGPO, get_algorithm, list_algorithms
 from agentgym.errors import ConfigError
+from agentgym.rollouts.collectors import COLLECTORS
 
 
 class Foreign(GRPO):
@@ -43,6 +46,15 @@ def test_every_preset_builds_and_says_where_it_comes_from(name: str) -> None:
     assert {key: getattr(config, key) for key in preset.settings} == preset.settings
     assert preset.source
     assert name not in list_algorithms()
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS, *PRESETS])
+def test_what_it_asks_for_exists_and_takes_its_options(name: str) -> None:
+    algorithm = get_algorithm(name)
+    collector = algorithm.collector()
+    assert set(collector.options) <= set(inspect.signature(COLLECTORS[collector.name]).parameters)
+    for learner in algorithm.learners():
+        pkgutil.resolve_name(learner.name)(**learner.options)
 
 
 def test_overrides_win_over_a_preset() -> None:
