@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from agentgym.algos.remax import ReMaxConfig as ReMaxConfig
     from agentgym.algos.rloo import RLOO as RLOO
     from agentgym.algos.rloo import RLOOConfig as RLOOConfig
+    from agentgym.algos.scpo import SCPO as SCPO
+    from agentgym.algos.scpo import SCPOConfig as SCPOConfig
     from agentgym.algos.starpo import StarPO as StarPO
     from agentgym.algos.starpo import StarPOConfig as StarPOConfig
     from agentgym.algos.starpo import StarPOPPO as StarPOPPO
@@ -64,6 +66,7 @@ __all__ = [
     "PPO",
     "PRESETS",
     "RLOO",
+    "SCPO",
     "Algorithm",
     "AlgorithmConfig",
     "DAPOConfig",
@@ -87,6 +90,7 @@ __all__ = [
     "ReinforcePPBaseline",
     "ReinforcePPBaselineConfig",
     "ReinforcePPConfig",
+    "SCPOConfig",
     "StarPO",
     "StarPOConfig",
     "StarPOPPO",
@@ -110,6 +114,7 @@ ALGORITHMS: Mapping[str, str] = {
     "reinforce_pp_baseline": "agentgym.algos.reinforce_pp:ReinforcePPBaseline",
     "remax": "agentgym.algos.remax:ReMax",
     "rloo": "agentgym.algos.rloo:RLOO",
+    "scpo": "agentgym.algos.scpo:SCPO",
     "starpo": "agentgym.algos.starpo:StarPO",
     "starpo_ppo": "agentgym.algos.starpo:StarPOPPO",
 }
@@ -147,6 +152,10 @@ _VERL_AGENT: Mapping[str, Any] = {
 _WITH_STD: Mapping[str, Any] = {**_VERL_AGENT, "std": "sample", "kl_coef": 0.01, "entropy_coef": 0.001}
 _WITHOUT_STD: Mapping[str, Any] = {**_VERL_AGENT, "std": None, "kl_coef": 0.001, "entropy_coef": 0.0001}
 _HGPO: Mapping[str, Any] = {"std": "population", "history": 2, "alpha": 1.0, "gamma": 0.95, "base_group": False}
+_SCPO: Mapping[str, Any] = {
+    **{"omega": 1.0, "gamma": 0.95, "bonus": 0.5, "threshold": 0.5},
+    **{"reference": "longest", "order": "similarity", "text": "observation+action"},
+}
 
 PRESETS: Mapping[str, Preset] = {
     "grpo_verl_agent": Preset(
@@ -179,6 +188,19 @@ PRESETS: Mapping[str, Preset] = {
         "hgpo",
         "HGPO's ALFWorld settings as the released code computes them: weights 2, 3, 4, items of 0 dropped",
         {**_WITH_STD, **_HGPO, "weights": "code", "drop_zero": True, "weight_eps": 1e-6},
+    ),
+    "scpo_ours": Preset(
+        "scpo",
+        "ours, as the settings are not public: GiGPO without std, by which a small bonus cannot grow, and shared words",
+        {**_WITHOUT_STD, **_SCPO, "matcher": "token-overlap"},
+    ),
+    "scpo_bge": Preset(
+        "scpo",
+        "as scpo_ours, with the paper's matcher, a cross-encoder of 568 million parameters from the Hugging Face Hub",
+        {
+            **{**_WITHOUT_STD, **_SCPO, "matcher": "cross-encoder"},
+            "matcher_options": {"model": "BAAI/bge-reranker-v2-m3"},
+        },
     ),
     "drgrpo_paper": Preset(
         "drgrpo", "Dr. GRPO, arXiv 2503.20783: no KL, generation budget of 3,000 tokens", {"norm_tokens": 3000}
@@ -341,6 +363,8 @@ _LAZY = {
     "ReMaxConfig": "agentgym.algos.remax",
     "RLOO": "agentgym.algos.rloo",
     "RLOOConfig": "agentgym.algos.rloo",
+    "SCPO": "agentgym.algos.scpo",
+    "SCPOConfig": "agentgym.algos.scpo",
     "StarPO": "agentgym.algos.starpo",
     "StarPOConfig": "agentgym.algos.starpo",
     "StarPOPPO": "agentgym.algos.starpo",

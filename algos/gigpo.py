@@ -16,9 +16,9 @@ Deviations, beside those of ``grpo``:
        inventory.
     2. ``anchor="similar"`` puts an observation into the first anchor whose first text is alike, as the reference does
        for search questions. The reference goes through the rows as they lie; here the texts of a group come in the
-       order of the earliest step that saw them, then alphabetically, so that shuffling rows changes nothing. Texts whose
-       common beginning and end alone reach the threshold are alike; difflib, whose greedy blocks can miss a common end,
-       is asked about the others only.
+       order of the earliest step that saw them, then alphabetically, so that shuffling rows changes nothing. Texts
+       whose common beginning and end alone reach the threshold are alike; difflib, whose greedy blocks can miss a
+       common end, is asked about the others only.
     3. A^S is always taken over the rows of an anchor, as in the reference; ``base`` concerns A^E.
 """
 
@@ -181,6 +181,17 @@ class AnchoredAlgorithm(Algorithm[AnchorConfigT]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define credit_of(batch, returns, anchor)")
 
+    def moved(self, batch: StepBatch, plain: Credit, returns: Floats, anchor: Ints) -> npt.NDArray[np.float32]:
+        """Return how other step returns change the advantage, literally 0 where they change nothing, [R].
+
+        Args:
+            batch: Whole groups.
+            plain: The credit of ``credit_of`` for the returns before.
+            returns: G, [R].
+            anchor: Codes of ``anchors``, [R].
+        """
+        return self.credit_of(batch, returns, anchor).advantage - plain.advantage
+
 
 class GiGPO(AnchoredAlgorithm[GiGPOConfig]):
     """Group-in-group policy optimisation.
@@ -215,3 +226,8 @@ class GiGPO(AnchoredAlgorithm[GiGPOConfig]):
             diagnostics["lone_anchor_share"] = float(anchors.lone.sum() / len(batch))
             diagnostics["mean_anchor_size"] = float(anchors.sizes.mean())
         return Credit(advantage, components, diagnostics)
+
+    def moved(self, batch: StepBatch, plain: Credit, returns: Floats, anchor: Ints) -> npt.NDArray[np.float32]:
+        """Return the change of the step advantage, see ``AnchoredAlgorithm.moved``."""
+        of_step, _ = step_advantage(returns, batch.group, anchor, std=self.config.std, eps=self.config.eps)
+        return (self.config.omega * of_step).astype(np.float32) - plain.components["step"]

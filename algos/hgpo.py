@@ -100,8 +100,9 @@ def depth_weights(history: int, alpha: float, weights: Weights) -> Floats:
     >>> depth_weights(2, 1.0, "paper").tolist(), depth_weights(2, 1.0, "code").tolist()
     ([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
     """
-    result: Floats = (np.arange(history + 1) + (1.0 if weights == "paper" else 2.0)) ** alpha
-    return result
+    first = 1.0 if weights == "paper" else 2.0
+    weight: Floats = np.power(np.arange(history + 1) + first, alpha)
+    return weight
 
 
 class HGPO(AnchoredAlgorithm[HGPOConfig]):
@@ -146,10 +147,11 @@ class HGPO(AnchoredAlgorithm[HGPOConfig]):
         held = config.base_group & (np.abs(base) > least)
         weight_sum += held
         scale = np.divide(1.0, weight_sum, out=np.zeros(len(batch)), where=weight_sum > config.weight_eps)
-        components = {"step": (total * scale).astype(np.float32)}
+        advantage = (total * scale).astype(np.float32)
+        components = {"step": advantage}
         if config.base_group:
-            components = {"episode": (base * held * scale).astype(np.float32), **components}
-        advantage = np.sum(list(components.values()), axis=0, dtype=np.float32)
+            components["episode"] = (base * held * scale).astype(np.float32)
+            advantage = components["episode"] + components["step"]
         if len(batch):
             diagnostics["lone_anchor_share"] = float((~peers).mean())
             diagnostics["credited_row_share"] = float((advantage != 0).mean())

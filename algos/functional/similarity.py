@@ -1,9 +1,9 @@
 """Greedy clustering of similar texts, with cheap answers for most pairs.
 
-Two texts are alike when 2 M / T reaches the threshold, M being the characters in the matching blocks of ``difflib`` and T
-those of both texts (Ratcliff and Obershelp). Finding the blocks can take time quadratic in the length, so it is the last
-resort: no block can use a character more often than both texts have it, which bounds M from above, and what two texts
-share at their beginning and their end, which takes one pass, is enough for most texts that differ in a word.
+Two texts are alike when 2 M / T reaches the threshold, M being the characters in the matching blocks of ``difflib``
+and T those of both texts (Ratcliff and Obershelp). Finding the blocks can take time quadratic in the length, so it is
+the last resort: no block can use a character more often than both texts have it, which bounds M from above, and what
+two texts share at their beginning and their end, which takes one pass, is enough for most that differ in a word.
 """
 
 from __future__ import annotations
