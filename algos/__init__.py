@@ -175,7 +175,8 @@ PRESETS: Mapping[str, Preset] = {
         "gigpo",
         "verl-agent's GiGPO script for search questions: as for ALFWorld, anchors of similar observations",
         {
-            **{**_WITH_STD, "format_penalty": 0.001, "kl_coef": 0.001, "entropy_coef": 0.0},
+            # There a right answer earns 1, so nothing is divided.
+            **{**_WITH_STD, "eps": 1e-6, "format_penalty": 0.01, "kl_coef": 0.001, "entropy_coef": 0.0},
             **{"omega": 1.0, "gamma": 0.95, "anchor": "similar", "similarity": 0.9},
         },
     ),
@@ -196,7 +197,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "scpo_bge": Preset(
         "scpo",
-        "as scpo_ours, with the paper's matcher, a cross-encoder of 568 million parameters from the Hugging Face Hub",
+        "as scpo_ours, with the paper's matcher, a cross-encoder from the Hugging Face Hub",
         {
             **{**_WITHOUT_STD, **_SCPO, "matcher": "cross-encoder"},
             "matcher_options": {"model": "BAAI/bge-reranker-v2-m3"},

@@ -35,8 +35,8 @@ def soft_credit(scores: Floats, threshold: float) -> Floats:
 class Pairs:
     """Credit of every failed step with every position of its reference; scores are kept once for each pair of texts.
 
-    The score of step i of episode f with position j is ``scores[rows[i, f] + columns[f, j]]``. Credits are computed step
-    by step: an array [I, F, J] of a large batch would cost more to allocate than to work with.
+    The score of step i of episode f with position j is ``scores[rows[i, f] + columns[f, j]]``. Credits are computed
+    step by step: an array [I, F, J] of a large batch would cost more to allocate than to work with.
 
     Attributes:
         scores: M, in [0, 1], [N].
