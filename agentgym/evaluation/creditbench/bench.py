@@ -28,6 +28,8 @@ Floats = npt.NDArray[np.float64]
 
 WORLDS = ("Chain-v0", "KeyRoom-v0", "AliasedCorridor-v0", "MiniHousehold-v0", "DistractorShop-v0")
 
+_KEYS = ("world", "horizon", "group_size", "skill", "target", "method")
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -85,6 +87,24 @@ class Report:
         """Names of the methods, in the order they were measured."""
         return tuple(dict.fromkeys(record.method for record in self.records))
 
+    def families(self) -> list[tuple[str, ...]]:
+        """Return the methods, those together whose every metric is the same: equal credit, up to a positive scale."""
+        found: list[tuple[list[str], list[Floats]]] = []
+        for method in self.methods:
+            own = [self._row(record) for record in self.records if record.method == method]
+            for names, first in found:
+                if all(np.allclose(a, b, atol=1e-4, equal_nan=True) for a, b in zip(own, first, strict=True)):
+                    names.append(method)
+                    break
+            else:
+                found.append(([method], own))
+        return [tuple(names) for names, _ in found]
+
+    @staticmethod
+    def _row(record: Record) -> Floats:
+        """Return the estimates, NaN for what the method does not have."""
+        return np.array([record.metrics[name][0] if name in record.metrics else np.nan for name in METRICS])
+
     def mean(self, method: str, metric: str, target: str = "state", **where: Any) -> Interval | None:
         """Return a metric's mean over settings, each counting alike, with its bootstrap interval.
 
@@ -109,7 +129,10 @@ class Report:
         return interval(np.mean([np.where(np.isnan(values), values[0], values) for values in kept], axis=0))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-ready data; metrics as [value, low, high], or null where undefined."""
+        """Return everything as JSON-ready data; metrics as [value, low, high], or null where undefined.
+
+        ``records`` is a table whose columns ``columns`` names.
+        """
         return {
             "agentgym": agentgym.__version__,
             "machine": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
@@ -120,19 +143,16 @@ class Report:
             "metrics": METRICS,
             "oracle_columns": {name: text for name, (text, _) in ORACLES.items()},
             "left_out": self.left_out,
+            "same_credit": [list(names) for names in self.families() if len(names) > 1],
             "summary": {
                 method: {metric: _plain(self.mean(method, metric)) for metric in METRICS} for method in self.methods
             },
+            "columns": [*_KEYS, *METRICS],
             "records": [
-                {
-                    "world": record.world,
-                    "horizon": record.horizon,
-                    "group_size": record.group_size,
-                    "skill": record.skill,
-                    "target": record.target,
-                    "method": record.method,
-                    **{name: _plain(interval(values)) for name, values in record.metrics.items()},
-                }
+                [
+                    *(getattr(record, key) for key in _KEYS),
+                    *(_plain(interval(record.metrics[name])) if name in record.metrics else None for name in METRICS),
+                ]
                 for record in self.records
             ],
         }
@@ -150,7 +170,7 @@ def credit_bench(
     group_sizes: Sequence[int] = (4, 8),
     skills: Sequence[float] = (0.1, 0.5, 0.9),
     groups: int = 8,
-    batches: int = 40,
+    batches: int = 100,
     resamples: int = 200,
     seed: int = 0,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,

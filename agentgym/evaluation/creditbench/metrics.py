@@ -34,7 +34,6 @@ METRICS = {
     "bias": "root of the mean of (k E[c | h, s, a] - A)², in units of the RMS of A",
     "spread": "root of the mean of Var[k c | h, s, a], in units of the RMS of A",
     "centred_bias": "bias after the mean of c in each (h, s) is taken off: what no baseline explains",
-    "centred_spread": "spread of that centred credit",
     "correlation": "correlation of c with A over all rows",
     "centred_correlation": "correlation of c with A, both centred within (h, s)",
     "sign_agreement": "share of equal signs among rows with |A| > tol and c ≠ 0",
@@ -218,7 +217,7 @@ def measure(
     centred = _centre(credit, ground.moment)
     true_centred = _centre(truth, ground.moment)
     bias, spread = _bias_and_spread(ground, credit, truth)
-    centred_bias, centred_spread = _bias_and_spread(ground, centred, true_centred)
+    centred_bias, _ = _bias_and_spread(ground, centred, true_centred)
     cosine, batch_cosine = _cosines(ground, credit)
     found: dict[str, Any] = {
         "cosine": cosine,
@@ -226,7 +225,6 @@ def measure(
         "bias": bias,
         "centred_bias": centred_bias,
         "spread": spread,
-        "centred_spread": centred_spread,
         "correlation": _correlation(ground, credit, truth),
         "centred_correlation": _correlation(ground, centred, true_centred),
         "sign_agreement": _ratio(right, heard),

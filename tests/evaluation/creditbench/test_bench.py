@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,7 +77,8 @@ def test_report_says_everything_as_json() -> None:
     small = {**SMALL, "horizons": (12,), "groups": 8}
     report = credit_bench(algos=["oracle", "gigpo:gamma=1"], worlds=("AliasedCorridor-v0",), group_sizes=(4,), **small)
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert [(r["method"], r["target"]) for r in data["records"]] == [
+    records = [dict(zip(data["columns"], row, strict=True)) for row in data["records"]]
+    assert [(r["method"], r["target"]) for r in records] == [
         ("oracle", "state"),
         ("oracle", "observation"),
         ("gigpo:gamma=1", "state"),
@@ -84,7 +86,7 @@ def test_report_says_everything_as_json() -> None:
     ]
     assert data["worlds"]["AliasedCorridor-v0"]["aliased"]
     assert data["summary"]["oracle"]["correlation"] == [1.0, 1.0, 1.0]
-    assert data["records"][2]["step_correlation"][0] < 1
+    assert records[2]["step_correlation"][0] < 1
     assert data["settings"]["skills"] == [0.5]
     assert data["returns"][0]["return"] > 0
     value = report.mean("gigpo:gamma=1", "signal", world="AliasedCorridor-v0")
@@ -187,3 +189,17 @@ print([name for name in ("torch", "transformers", "pyarrow", "matplotlib") if na
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_equal_credit_stands_together() -> None:
+    report = credit_bench(algos=["grpo:std=null", "oracle", "rloo"], worlds=("Chain-v0",), group_sizes=(3,), **SMALL)
+    assert report.families() == [("grpo:std=null", "rloo"), ("oracle",)]
+
+
+def test_picture_shows_it(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from agentgym.evaluation.creditbench.plot import draw
+
+    report = credit_bench(algos=["grpo", "oracle"], worlds=("Chain-v0",), group_sizes=(3,), **SMALL)
+    draw(report, tmp_path / "credit.svg")
+    assert (tmp_path / "credit.svg").read_text(encoding="utf-8").count("<!-- ") > 20, "axes and labels are drawn"
