@@ -23,6 +23,7 @@ from agentgym.errors import ConfigError, TrainingError
 from agentgym.evaluation import Evaluation, evaluate
 from agentgym.policies import HFPolicy, Turn
 from agentgym.rollouts import GroupCollector, MakeEnv, Rollout, build_collector
+from agentgym.training.advantages import match_rms
 from agentgym.training.callbacks import Callback, SaveEpisodes
 from agentgym.training.checkpoint import publish, read_checkpoint, resolve_checkpoint, write_checkpoint
 from agentgym.training.config import TrainConfig
@@ -158,7 +159,9 @@ class Trainer:
         for learner in self._learners:
             batch = learner.update(batch, episodes)
         credit = self.algorithm.credit(batch)
-        update = self._updater.update(episodes, batch, credit, self.iteration)
+        if self.config.advantage_rms is not None:
+            credit = match_rms(credit, batch, self.config.advantage_rms)
+        update = self._updater.update(episodes, batch, credit, self.iteration, self._totals["generated_tokens"])
         self.iteration += 1
         self._boundary = self._state_between_iterations()
         for name in ("episodes", "env_steps", "generated_tokens"):
@@ -205,15 +208,17 @@ class Trainer:
 
     def _why_stop(self) -> str:
         """Return why no further iteration will be made, or an empty string; all processes agree."""
-        minutes = self.config.max_minutes
+        minutes, tokens = self.config.max_minutes, self.config.max_generated_tokens
         reason = "done" if self.iteration >= self.config.iterations else ""
+        if not reason and tokens is not None and self._totals["generated_tokens"] >= tokens:
+            reason = "token budget"
         if not reason and minutes is not None and self.seconds >= 60 * minutes:
             reason = "time limit"
         if self._interrupts.requested:
             reason = "interrupted"
         if self.accelerator.num_processes > 1:
             reasons = gather_object([reason])
-            reason = max(reasons, key=["", "done", "time limit", "interrupted"].index)
+            reason = max(reasons, key=["", "done", "token budget", "time limit", "interrupted"].index)
         if reason == "interrupted":
             raise KeyboardInterrupt
         return reason

@@ -36,8 +36,10 @@ _SKIPS_IN_A_ROW = 10
 _GAP = "sampling/sampling_logp_difference"
 
 
-def learning_rate(config: TrainConfig, iteration: int) -> float:
+def learning_rate(config: TrainConfig, iteration: int, generated_tokens: float = 0.0) -> float:
     """Return the learning rate of an iteration, counted from 0: a linear rise, then the schedule down to 0.
+
+    Where the run has a budget of generated tokens, the schedule is as far as the further of the two.
 
     >>> [learning_rate(TrainConfig(learning_rate=1.0, iterations=4, lr_schedule="linear"), i) for i in range(4)]
     [1.0, 0.75, 0.5, 0.25]
@@ -45,6 +47,8 @@ def learning_rate(config: TrainConfig, iteration: int) -> float:
     if iteration < config.warmup:
         return config.learning_rate * (iteration + 1) / (config.warmup + 1)
     done = (iteration - config.warmup) / max(1, config.iterations - config.warmup)
+    if config.max_generated_tokens is not None:
+        done = min(1.0, max(done, generated_tokens / config.max_generated_tokens))
     factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.lr_schedule]
     return config.learning_rate * max(0.0, factor)
 
@@ -100,7 +104,14 @@ class Updater:
         self.skipped = 0
         self._skips_in_a_row = 0
 
-    def update(self, episodes: Sequence[Episode], batch: StepBatch, credit: Credit, iteration: int) -> dict[str, float]:
+    def update(
+        self,
+        episodes: Sequence[Episode],
+        batch: StepBatch,
+        credit: Credit,
+        iteration: int,
+        generated_tokens: float = 0.0,
+    ) -> dict[str, float]:
         """Train on a batch; every process gives the whole batch and runs its own share.
 
         Args:
@@ -108,6 +119,7 @@ class Updater:
             batch: Their columns.
             credit: Their credit.
             iteration: Number of the iteration, from 0; decides on the learning rate and the order.
+            generated_tokens: Tokens generated in earlier iterations; the learning rate of a run with a budget needs it.
 
         Returns:
             Metrics, averaged over the optimiser steps.
@@ -126,7 +138,7 @@ class Updater:
         if not sequences:
             return {}
         columns = TokenColumns(batch, credit, self._accelerator.device)
-        rate = learning_rate(config, iteration)
+        rate = learning_rate(config, iteration, generated_tokens)
         for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._training_mode()
