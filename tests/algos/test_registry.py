@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,12 @@ def test_what_it_asks_for_exists_and_takes_its_options(name: str) -> None:
     assert set(collector.options) <= set(inspect.signature(COLLECTORS[collector.name]).parameters)
     for learner in algorithm.learners():
         pkgutil.resolve_name(learner.name)(**learner.options)
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS, *PRESETS])
+def test_the_table_of_methods_has_it(name: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/algorithms/index.md"
+    assert f"`{name}`" in page.read_text(encoding="utf-8")
 
 
 def test_overrides_win_over_a_preset() -> None:
