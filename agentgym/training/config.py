@@ -131,20 +131,24 @@ def load_config(
     Args:
         model: Which settings, such as ``TrainConfig``.
         file: A ``.yaml``, ``.yml`` or ``.toml`` file, or None for the defaults.
-        overrides: Settings by name; a nested one is written ``"warm_start.steps"`` or given as a mapping.
+        overrides: Settings by name; nested ones, at any depth, are written ``"warm_start.steps"`` or given as mappings.
 
     Raises:
         ConfigError: If the file cannot be read, or a key or value is wrong.
     """
     values = {} if file is None else _read(Path(file))
     for key, value in (overrides or {}).items():
-        target, *rest = key.split(".")
-        if rest:
-            inner = values.get(target)
-            values[target] = {**(inner if isinstance(inner, dict) else {}), ".".join(rest): value}
-        else:
-            values[target] = value
+        values = _placed(values, key.split("."), value)
     return model.of(values)
+
+
+def _placed(values: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Return ``values`` with ``value`` at a path of names, at any depth; what stands beside it stays."""
+    name, *rest = path
+    if not rest:
+        return {**values, name: value}
+    inner = values.get(name)
+    return {**values, name: _placed(inner if isinstance(inner, Mapping) else {}, rest, value)}
 
 
 def _read(path: Path) -> dict[str, Any]:
