@@ -32,8 +32,7 @@ def test_the_critic_learns(tmp_path: Path, level: Any, shared: bool) -> None:
     rows = run(tmp_path / "run", algorithm, iterations=12, epochs=2, learning_rate=1e-4, save_every=0)
     assert rows[0]["credit/value_mean"] == 0
     assert rows[0]["credit/value_explained_variance"] == pytest.approx(0, abs=1e-6)
-    first, last = (np.mean([row["value_loss"] for row in part]) for part in (rows[:2], rows[-4:]))
-    assert last < 0.5 * first
+    assert np.mean([row["value_loss"] for row in rows[-4:]]) < 0.5 * rows[0]["value_loss"]
     assert all(row["critic_grad_norm"] > 0 and row["grad_norm"] > 0 for row in rows)
 
 
