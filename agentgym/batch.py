@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -173,26 +173,43 @@ class Credit:
     """What an algorithm answers.
 
     Attributes:
-        advantage: float32 [R], or [L] where the method is token-level.
+        advantage: float32 [R] in level "row", [L] in level "token".
         components: Named parts (episode, step, bonus, ...) of the same shape that sum to ``advantage``.
         diagnostics: Named scalars, such as the share of lone anchors.
+        level: What one value belongs to: a decision, or a response token. Stated, not told from the shape: the
+            numbers of rows and tokens can be equal.
+        returns: What a critic's values should become, of the shape of ``advantage``; None without a critic.
+
+    Raises:
+        AlgorithmError: If the level is unknown, or a component or ``returns`` has another shape than ``advantage``.
     """
 
     advantage: npt.NDArray[np.float32]
     components: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    level: Literal["row", "token"] = "row"
+    returns: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in ("row", "token"):
+            raise AlgorithmError(f"credit has level {self.level!r}; the levels are 'row' and 'token'")
+        parts = {f"component {name!r}": part for name, part in self.components.items()}
+        if self.returns is not None:
+            parts["'returns'"] = self.returns
+        for name, part in parts.items():
+            if part.shape != self.advantage.shape:
+                raise AlgorithmError(f"{name} has shape {part.shape}, expected {self.advantage.shape} like 'advantage'")
 
     def per_token(self, batch: StepBatch) -> npt.NDArray[np.float32]:
         """Return the advantage of every response token, [L]; row-level credit is repeated over its tokens.
 
         Raises:
-            AlgorithmError: If the credit fits neither the rows nor the tokens of ``batch``.
+            AlgorithmError: If the credit does not have one value for each row, or token, of ``batch``.
         """
         rows, tokens = len(batch), int(batch.token_offsets[-1])
-        if self.advantage.shape == (rows,):
-            return np.repeat(self.advantage, np.diff(batch.token_offsets))
-        if self.advantage.shape == (tokens,):
-            return self.advantage
-        raise AlgorithmError(
-            f"credit has shape {self.advantage.shape}; this batch has {rows} rows and {tokens} response tokens"
-        )
+        if self.advantage.shape != ((rows,) if self.level == "row" else (tokens,)):
+            raise AlgorithmError(
+                f"{self.level}-level credit has shape {self.advantage.shape}; this batch has {rows} rows and "
+                f"{tokens} response tokens"
+            )
+        return self.advantage if self.level == "token" else np.repeat(self.advantage, np.diff(batch.token_offsets))

@@ -5,16 +5,17 @@ Torch appears in annotations only, so that offline credit runs without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from agentgym.batch import StepBatch
+from agentgym.episodes import Episode
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CollectorSpec", "Learner", "LearnerSpec", "Loss", "TokenBatch"]
+__all__ = ["CollectorSpec", "Learner", "LearnerContext", "LearnerSpec", "Loss", "TokenBatch", "ValueLearner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,54 @@ class CollectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class LearnerSpec:
-    """Which auxiliary learner an algorithm needs, as plain data."""
+    """Which auxiliary learner an algorithm needs, as plain data.
+
+    Attributes:
+        name: Where the class is, such as ``"agentgym.learners:Critic"``.
+        options: Keyword arguments of the class.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Learner(Protocol):
-    """Trains on its own schedule and adds named columns before ``credit`` reads them."""
+@dataclass(frozen=True, slots=True)
+class LearnerContext:
+    """What a trainer hands each learner once, before the first iteration.
 
-    def update(self, batch: StepBatch) -> StepBatch:
-        """Train on ``batch`` if it is time to, and return it with this learner's columns."""
+    Attributes:
+        policy: The ``HFPolicy`` being trained, after its warm start.
+        accelerator: The ``accelerate.Accelerator`` of the run: device, precision and the other processes.
+        seed: Seed of the run.
+        tokens_per_microbatch: Largest number of tokens in one forward pass, padding included.
+        reference: Returns the policy as it was when the run began, with ``logp(micro)``; kept once for all who ask, and
+            only if somebody does.
+    """
+
+    policy: Any
+    accelerator: Any
+    seed: int
+    tokens_per_microbatch: int
+    reference: Callable[[], Any]
+
+
+class Learner(Protocol):
+    """Adds named columns before ``credit`` reads them, and may train on its own schedule.
+
+    Every process calls every method with the same arguments and must be left with the same columns and weights.
+    """
+
+    def setup(self, context: LearnerContext) -> None:
+        """Get ready; called once, before ``load_state_dict`` of a run that resumes."""
+        ...
+
+    def update(self, batch: StepBatch, episodes: Sequence[Episode]) -> StepBatch:
+        """Train on ``batch`` if it is time to, and return it with this learner's columns.
+
+        Args:
+            batch: The rows of all processes.
+            episodes: The episodes of ``batch``, in the order of their codes.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,6 +90,20 @@ class Learner(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what ``state_dict`` returned."""
         ...
+
+
+@runtime_checkable
+class ValueLearner(Protocol):
+    """A learner whose value model the trainer trains together with the policy, by the algorithm's own loss.
+
+    Attributes:
+        value_model: Module whose forward pass takes (ids, select, the policy's hidden states before the chosen tokens)
+            and returns one value a chosen token, float32 [L].
+        rate: Its learning rate over that of the policy, whose schedule it follows; above 0.
+    """
+
+    value_model: torch.nn.Module
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +125,11 @@ class TokenBatch:
         total_episodes: Episodes in the whole batch.
         ref_logp: Log-probabilities under the reference policy, float [L], or None.
         entropy: Entropy of the policy at each token in nats, float [L] with gradient, or None where not asked for.
-        values: Values under a value head, float [L], or None.
+        values: Values under the critic being trained, float [L] with gradient, or None where none is trained.
+        old_values: Values that the advantage was computed with, float [L], or None.
         returns: Targets of the values, float [L], or None.
+        value_mask: Tokens at which a value has a target: all that count at token level, the first of each row at row
+            level, bool [L], or None.
     """
 
     logp: torch.Tensor
@@ -90,7 +145,9 @@ class TokenBatch:
     ref_logp: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     values: torch.Tensor | None = None
+    old_values: torch.Tensor | None = None
     returns: torch.Tensor | None = None
+    value_mask: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,11 @@ __all__ = ["ENVIRONMENTS", "register_environments"]
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "ALFWorld-v0": {"entry_point": "agentgym.envs.alfworld.env:ALFWorldEnv", "max_episode_steps": 50},
+    "AliasedCorridor-v0": {"entry_point": "agentgym.envs.finite.worlds:AliasedCorridorEnv", "max_episode_steps": 20},
+    "Chain-v0": {"entry_point": "agentgym.envs.finite.worlds:ChainEnv", "max_episode_steps": 20},
+    "DistractorShop-v0": {"entry_point": "agentgym.envs.finite.worlds:DistractorShopEnv", "max_episode_steps": 20},
+    "KeyRoom-v0": {"entry_point": "agentgym.envs.finite.worlds:KeyRoomEnv", "max_episode_steps": 20},
+    "MiniHousehold-v0": {"entry_point": "agentgym.envs.finite.worlds:MiniHouseholdEnv", "max_episode_steps": 20},
 }
 """Environment id to the keyword arguments of ``gymnasium.register``."""
 

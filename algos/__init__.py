@@ -20,28 +20,103 @@ from agentgym.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     from agentgym.algos.base import Algorithm as Algorithm
     from agentgym.algos.base import AlgorithmConfig as AlgorithmConfig
+    from agentgym.algos.dapo import DAPO as DAPO
+    from agentgym.algos.dapo import DAPOConfig as DAPOConfig
+    from agentgym.algos.drgrpo import DrGRPO as DrGRPO
+    from agentgym.algos.drgrpo import DrGRPOConfig as DrGRPOConfig
+    from agentgym.algos.empg import EMPG as EMPG
+    from agentgym.algos.empg import EMPGConfig as EMPGConfig
     from agentgym.algos.gigpo import GiGPO as GiGPO
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
     from agentgym.algos.grpo import GRPO as GRPO
     from agentgym.algos.grpo import GRPOConfig as GRPOConfig
+    from agentgym.algos.gspo import GSPO as GSPO
+    from agentgym.algos.gspo import GSPOConfig as GSPOConfig
+    from agentgym.algos.hgpo import HGPO as HGPO
+    from agentgym.algos.hgpo import HGPOConfig as HGPOConfig
+    from agentgym.algos.mt_grpo import MTGRPO as MTGRPO
+    from agentgym.algos.mt_grpo import MTGRPOConfig as MTGRPOConfig
+    from agentgym.algos.ppo import PPO as PPO
+    from agentgym.algos.ppo import PPOConfig as PPOConfig
+    from agentgym.algos.progress_advantage import ProgressAdvantage as ProgressAdvantage
+    from agentgym.algos.progress_advantage import ProgressAdvantageConfig as ProgressAdvantageConfig
+    from agentgym.algos.reinforce_pp import ReinforcePP as ReinforcePP
+    from agentgym.algos.reinforce_pp import ReinforcePPBaseline as ReinforcePPBaseline
+    from agentgym.algos.reinforce_pp import ReinforcePPBaselineConfig as ReinforcePPBaselineConfig
+    from agentgym.algos.reinforce_pp import ReinforcePPConfig as ReinforcePPConfig
+    from agentgym.algos.remax import ReMax as ReMax
+    from agentgym.algos.remax import ReMaxConfig as ReMaxConfig
+    from agentgym.algos.rloo import RLOO as RLOO
+    from agentgym.algos.rloo import RLOOConfig as RLOOConfig
+    from agentgym.algos.scpo import SCPO as SCPO
+    from agentgym.algos.scpo import SCPOConfig as SCPOConfig
+    from agentgym.algos.starpo import StarPO as StarPO
+    from agentgym.algos.starpo import StarPOConfig as StarPOConfig
+    from agentgym.algos.starpo import StarPOPPO as StarPOPPO
+    from agentgym.algos.starpo import StarPOPPOConfig as StarPOPPOConfig
 
 __all__ = [
     "ALGORITHMS",
+    "DAPO",
+    "EMPG",
     "GRPO",
+    "GSPO",
+    "HGPO",
+    "MTGRPO",
+    "PPO",
     "PRESETS",
+    "RLOO",
+    "SCPO",
     "Algorithm",
     "AlgorithmConfig",
+    "DAPOConfig",
+    "DrGRPO",
+    "DrGRPOConfig",
+    "EMPGConfig",
     "GRPOConfig",
+    "GSPOConfig",
     "GiGPO",
     "GiGPOConfig",
+    "HGPOConfig",
+    "MTGRPOConfig",
+    "PPOConfig",
     "Preset",
+    "ProgressAdvantage",
+    "ProgressAdvantageConfig",
+    "RLOOConfig",
+    "ReMax",
+    "ReMaxConfig",
+    "ReinforcePP",
+    "ReinforcePPBaseline",
+    "ReinforcePPBaselineConfig",
+    "ReinforcePPConfig",
+    "SCPOConfig",
+    "StarPO",
+    "StarPOConfig",
+    "StarPOPPO",
+    "StarPOPPOConfig",
     "get_algorithm",
     "list_algorithms",
 ]
 
 ALGORITHMS: Mapping[str, str] = {
+    "dapo": "agentgym.algos.dapo:DAPO",
+    "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
+    "empg": "agentgym.algos.empg:EMPG",
     "gigpo": "agentgym.algos.gigpo:GiGPO",
     "grpo": "agentgym.algos.grpo:GRPO",
+    "gspo": "agentgym.algos.gspo:GSPO",
+    "hgpo": "agentgym.algos.hgpo:HGPO",
+    "mt_grpo": "agentgym.algos.mt_grpo:MTGRPO",
+    "ppo": "agentgym.algos.ppo:PPO",
+    "progress_advantage": "agentgym.algos.progress_advantage:ProgressAdvantage",
+    "reinforce_pp": "agentgym.algos.reinforce_pp:ReinforcePP",
+    "reinforce_pp_baseline": "agentgym.algos.reinforce_pp:ReinforcePPBaseline",
+    "remax": "agentgym.algos.remax:ReMax",
+    "rloo": "agentgym.algos.rloo:RLOO",
+    "scpo": "agentgym.algos.scpo:SCPO",
+    "starpo": "agentgym.algos.starpo:StarPO",
+    "starpo_ppo": "agentgym.algos.starpo:StarPOPPO",
 }
 """Name of each algorithm here to its module and class."""
 
@@ -76,6 +151,11 @@ _VERL_AGENT: Mapping[str, Any] = {
 }
 _WITH_STD: Mapping[str, Any] = {**_VERL_AGENT, "std": "sample", "kl_coef": 0.01, "entropy_coef": 0.001}
 _WITHOUT_STD: Mapping[str, Any] = {**_VERL_AGENT, "std": None, "kl_coef": 0.001, "entropy_coef": 0.0001}
+_HGPO: Mapping[str, Any] = {"std": "population", "history": 2, "alpha": 1.0, "gamma": 0.95, "base_group": False}
+_SCPO: Mapping[str, Any] = {
+    **{"omega": 1.0, "gamma": 0.95, "bonus": 0.5, "threshold": 0.5},
+    **{"reference": "longest", "order": "similarity", "text": "observation+action"},
+}
 
 PRESETS: Mapping[str, Preset] = {
     "grpo_verl_agent": Preset(
@@ -90,6 +170,129 @@ PRESETS: Mapping[str, Preset] = {
         "gigpo",
         "verl-agent's GiGPO script for WebShop: statistics over rows, without std",
         {**_WITHOUT_STD, "omega": 1.0, "gamma": 0.95},
+    ),
+    "gigpo_search": Preset(
+        "gigpo",
+        "verl-agent's GiGPO script for search questions: as for ALFWorld, anchors of similar observations",
+        {
+            # There a right answer earns 1, so nothing is divided.
+            **{**_WITH_STD, "eps": 1e-6, "format_penalty": 0.01, "kl_coef": 0.001, "entropy_coef": 0.0},
+            **{"omega": 1.0, "gamma": 0.95, "anchor": "similar", "similarity": 0.9},
+        },
+    ),
+    "hgpo_paper": Preset(
+        "hgpo",
+        "HGPO's ALFWorld settings with the paper's weights 1, 2, 3; items of 0 count",
+        {**_WITH_STD, **_HGPO, "weights": "paper", "drop_zero": False},
+    ),
+    "hgpo_code": Preset(
+        "hgpo",
+        "HGPO's ALFWorld settings as the released code computes them: weights 2, 3, 4, items of 0 dropped",
+        {**_WITH_STD, **_HGPO, "weights": "code", "drop_zero": True, "weight_eps": 1e-6},
+    ),
+    "scpo_ours": Preset(
+        "scpo",
+        "ours, as the settings are not public: GiGPO without std, by which a small bonus cannot grow, and shared words",
+        {**_WITHOUT_STD, **_SCPO, "matcher": "token-overlap"},
+    ),
+    "scpo_bge": Preset(
+        "scpo",
+        "as scpo_ours, with the paper's matcher, a cross-encoder from the Hugging Face Hub",
+        {
+            **{**_WITHOUT_STD, **_SCPO, "matcher": "cross-encoder"},
+            "matcher_options": {"model": "BAAI/bge-reranker-v2-m3"},
+        },
+    ),
+    "drgrpo_paper": Preset(
+        "drgrpo", "Dr. GRPO, arXiv 2503.20783: no KL, generation budget of 3,000 tokens", {"norm_tokens": 3000}
+    ),
+    "rloo_verl_agent": Preset(
+        "rloo",
+        "verl-agent's RLOO scripts for ALFWorld and WebShop: one row left out, not one episode",
+        {**_WITHOUT_STD},
+    ),
+    "reinforce_pp_openrlhf": Preset(
+        "reinforce_pp",
+        "OpenRLHF's example scripts of REINFORCE++: γ = 1 and a KL penalty of 0.01 in the token rewards",
+        {"gamma": 1.0, "kl_reward_coef": 0.01},
+    ),
+    "reinforce_pp_verl": Preset(
+        "reinforce_pp",
+        "verl's estimator as its line for agents runs it: returns within a row, dual clip",
+        {"gamma": 1.0, "scope": "row", "dual_clip": 3.0},
+    ),
+    "reinforce_pp_baseline_verl": Preset(
+        "reinforce_pp_baseline",
+        "verl's estimator with the mean of the group: over rows, a lone one keeps its score, dual clip",
+        {"base": "rows", "lone": "raw", "dual_clip": 3.0},
+    ),
+    "dapo_paper": Preset(
+        "dapo",
+        "DAPO, arXiv 2503.14476, Qwen2.5-32B: no KL, soft limit at 20,480 tokens; dual clip 10 as in its script",
+        {
+            "clip_low": 0.2,
+            "clip_high": 0.28,
+            "dual_clip": 10.0,
+            "aggregation": "token-mean",
+            "overlong_limit": 20480,
+            "overlong_buffer": 4096,
+            "overlong_factor": 1.0,
+            "max_batches": 10,
+        },
+    ),
+    "dapo_verl_agent": Preset(
+        "dapo",
+        "verl-agent's DAPO scripts: statistics over rows, with std; the KL term is kept, lengths are not shaped",
+        {**_WITH_STD, "clip_high": 0.28, "max_batches": 10},
+    ),
+    "gspo_paper": Preset(
+        "gspo", "GSPO, arXiv 2507.18071, section 5.1: no KL", {"clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0.0}
+    ),
+    "gspo_verl_agent": Preset(
+        "gspo",
+        "verl-agent's GSPO script: GRPO's advantage over rows, with std, and the KL term kept",
+        {**_WITH_STD, "clip_low": 3e-4, "clip_high": 4e-4, "dual_clip": None, "aggregation": "seq-mean-token-mean"},
+    ),
+    "starpo_ragen": Preset(
+        "starpo_ppo",
+        "RAGEN's base configuration (StarPO-S): PPO over the episode's tokens, a quarter of the groups, no KL",
+        {
+            "keep": 0.25,
+            "clip_low": 0.2,
+            "clip_high": 0.28,
+            "level": "token",
+            "gamma": 1.0,
+            "lam": 1.0,
+            "critic_rate": 10.0,
+            "kl_coef": 0.0,
+            "entropy_coef": 0.001,
+        },
+    ),
+    "empg_arlarena": Preset(
+        "empg", "ARLArena's implementation of EMPG: k = k' = 1, ζ = 0.05", {"k": 1.0, "k_future": 1.0, "zeta": 0.05}
+    ),
+    "mt_grpo_paper": Preset(
+        "mt_grpo",
+        "MT-GRPO, arXiv 2505.11821, and its released script: both weights 1, no KL",
+        {"turn_weight": 1.0, "outcome_weight": 1.0, "kl_coef": 0.0},
+    ),
+    "ppo_verl_agent": Preset(
+        "ppo",
+        "verl-agent's PPO scripts for ALFWorld and WebShop: tokens of one response, nothing bootstrapped, whitened",
+        {
+            **{"level": "token", "scope": "row", "gamma": 1.0, "lam": 1.0, "whiten": True},
+            # The value clip of 0.5 is on rewards of 10 as well.
+            **{"value_coef": 1.0, "value_clip": 0.05, "critic_rate": 10.0, "format_penalty": 0.01},
+            **{"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 3.0, "kl_coef": 0.01, "entropy_coef": 0.001},
+        },
+    ),
+    "turn_ppo": Preset(
+        "ppo",
+        "Turn-PPO, arXiv 2512.17008: turns as steps, ratios of whole turns, the γ and λ its ablations favour",
+        {"level": "turn", "gamma": 0.99, "lam": 0.9, "ratio": "sequence"},
+    ),
+    "progress_advantage_paper": Preset(
+        "progress_advantage", "Progress Advantage, arXiv 2606.26080: the score alone, as used there", {"outcome": False}
     ),
 }
 """Published settings by name, on the unit reward scale; ``get_algorithm`` takes these names too."""
@@ -133,10 +336,40 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
 _LAZY = {
     "Algorithm": "agentgym.algos.base",
     "AlgorithmConfig": "agentgym.algos.base",
-    "GRPO": "agentgym.algos.grpo",
-    "GRPOConfig": "agentgym.algos.grpo",
+    "DAPO": "agentgym.algos.dapo",
+    "DAPOConfig": "agentgym.algos.dapo",
+    "DrGRPO": "agentgym.algos.drgrpo",
+    "DrGRPOConfig": "agentgym.algos.drgrpo",
+    "EMPG": "agentgym.algos.empg",
+    "EMPGConfig": "agentgym.algos.empg",
     "GiGPO": "agentgym.algos.gigpo",
     "GiGPOConfig": "agentgym.algos.gigpo",
+    "GRPO": "agentgym.algos.grpo",
+    "GRPOConfig": "agentgym.algos.grpo",
+    "GSPO": "agentgym.algos.gspo",
+    "GSPOConfig": "agentgym.algos.gspo",
+    "HGPO": "agentgym.algos.hgpo",
+    "HGPOConfig": "agentgym.algos.hgpo",
+    "MTGRPO": "agentgym.algos.mt_grpo",
+    "MTGRPOConfig": "agentgym.algos.mt_grpo",
+    "PPO": "agentgym.algos.ppo",
+    "PPOConfig": "agentgym.algos.ppo",
+    "ProgressAdvantage": "agentgym.algos.progress_advantage",
+    "ProgressAdvantageConfig": "agentgym.algos.progress_advantage",
+    "ReinforcePP": "agentgym.algos.reinforce_pp",
+    "ReinforcePPBaseline": "agentgym.algos.reinforce_pp",
+    "ReinforcePPBaselineConfig": "agentgym.algos.reinforce_pp",
+    "ReinforcePPConfig": "agentgym.algos.reinforce_pp",
+    "ReMax": "agentgym.algos.remax",
+    "ReMaxConfig": "agentgym.algos.remax",
+    "RLOO": "agentgym.algos.rloo",
+    "RLOOConfig": "agentgym.algos.rloo",
+    "SCPO": "agentgym.algos.scpo",
+    "SCPOConfig": "agentgym.algos.scpo",
+    "StarPO": "agentgym.algos.starpo",
+    "StarPOConfig": "agentgym.algos.starpo",
+    "StarPOPPO": "agentgym.algos.starpo",
+    "StarPOPPOConfig": "agentgym.algos.starpo",
 }
 
 

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agentgym.algos.functional.losses import Aggregation, KLEstimator, policy_loss
+from agentgym.algos.functional.losses import Aggregation, KLEstimator, Ratio, policy_loss
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
 from agentgym.errors import ConfigError, suggest
 
-__all__ = ["LAWS", "Algorithm", "AlgorithmConfig"]
+__all__ = ["LAWS", "Algorithm", "AlgorithmConfig", "Column"]
 
 LAWS = ("zero-sum", "ties", "lone", "shift", "scale", "permutation", "locality", "mask", "micro-batch", "truncation")
 """Names of the laws of credit that an algorithm promises in ``laws`` or exempts itself from in ``exemptions``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that ``credit`` reads and a learner or collector must add, as plain data.
+
+    Attributes:
+        level: "row" for ``batch.columns``, "token" for ``batch.token_columns``.
+        low: Least value the method is made for.
+        high: Greatest value the method is made for.
+        about: What it holds, in words, and who brings it.
+    """
+
+    level: Literal["row", "token"]
+    low: float
+    high: float
+    about: str
 
 
 class AlgorithmConfig(BaseModel):
@@ -41,6 +61,10 @@ class AlgorithmConfig(BaseModel):
     """α: weight of the entropy bonus."""
     aggregation: Aggregation = "token-mean"
     """How token losses are averaged; a sequence is a row, one decision."""
+    norm_tokens: int = Field(512, ge=1)
+    """Divisor of a row's summed loss in "seq-mean-token-sum-norm": a constant, such as the longest response allowed."""
+    ratio: Ratio = "token"
+    """ρ, the ratio of new to old probability: of each token, or of its whole row (the geometric mean over tokens)."""
 
     if not TYPE_CHECKING:  # type checkers keep the signature that pydantic makes from the fields
 
@@ -79,13 +103,16 @@ class Algorithm(Generic[ConfigT]):
     Attributes:
         config_class: The configuration, taken from the brackets behind ``Algorithm``.
         laws: Names out of ``LAWS`` that hold for this algorithm, whatever its settings.
-        exemptions: Every other law, with the reason why it is not promised.
+        exemptions: Every other law, with the reason why it is not promised; ``agentgym.testing.check_algorithm``
+            refuses a class that leaves a law unnamed, names it twice or gives no reason.
+        columns: Columns that ``credit`` reads beyond those of every batch, by name.
         config: The settings.
     """
 
     config_class: ClassVar[type[AlgorithmConfig]] = AlgorithmConfig
     laws: ClassVar[frozenset[str]] = frozenset()
     exemptions: ClassVar[Mapping[str, str]] = {}
+    columns: ClassVar[Mapping[str, Column]] = {}
     config: ConfigT
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -118,6 +145,28 @@ class Algorithm(Generic[ConfigT]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define credit(batch)")
 
+    def zero_sum_units(self, batch: StepBatch) -> Mapping[str, npt.NDArray[np.int64]]:
+        """Return what the law "zero-sum" sums: for each centred part of the credit, a code for each of its entries.
+
+        Entries with equal codes sum to zero, those with -1 do not count (in base "episodes" all rows of an episode but
+        one). By default ``episode`` is centred over the episodes of each group, or over its rows where the settings
+        have ``base="rows"``; ``step`` over the rows of a group with one observation, or with one true state where the
+        settings have ``anchor="state"``. A method that centres something else overrides this.
+
+        Args:
+            batch: The batch the credit was computed from.
+
+        Returns:
+            Names of components, or "advantage" for their sum, to codes, [R] or [L]. Names that the credit lacks are
+            passed over; where it has none of them, the code of ``episode`` is used for "advantage".
+        """
+        place = batch.state if getattr(self.config, "anchor", "obs") == "state" else batch.anchor
+        one_each = (batch.t == 0) | (getattr(self.config, "base", "episodes") == "rows")
+        return {
+            "episode": np.where(one_each, batch.group, -1),
+            "step": batch.group * (place.max(initial=0) + 1) + place,
+        }
+
     def collector(self) -> CollectorSpec:
         """Return which collector this algorithm needs; the group collector unless it says otherwise."""
         return CollectorSpec()
@@ -147,6 +196,8 @@ class Algorithm(Generic[ConfigT]):
             kl_estimator=config.kl_estimator,
             entropy_coef=config.entropy_coef,
             aggregation=config.aggregation,
+            norm_tokens=config.norm_tokens,
+            ratio=config.ratio,
         )
 
     def state_dict(self) -> dict[str, Any]:

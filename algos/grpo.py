@@ -126,13 +126,21 @@ class GRPO(Algorithm[GRPOConfig]):
         "truncation": "no value is bootstrapped: a truncated episode counts what it has earned"
     }
 
-    def credit(self, batch: StepBatch) -> Credit:
-        """Return the group-relative return of each row's episode; component ``episode``."""
+    def score(self, batch: StepBatch) -> Floats:
+        """Return what is compared within a group: the return of each row's episode after penalties, [R]."""
         config = self.config
-        score = episode_returns(batch.reward, batch.episode, batch.t)
-        score -= penalties(batch.format_ok, batch.valid, config.format_penalty, config.invalid_penalty)
-        values, groups = episode_advantage(
+        penalty = penalties(batch.format_ok, batch.valid, config.format_penalty, config.invalid_penalty)
+        return episode_returns(batch.reward, batch.episode, batch.t) - penalty
+
+    def relative(self, score: Floats, batch: StepBatch) -> tuple[Floats, Segments]:
+        """Return the scores of rows, [R], relative to their group, [R], and the groups; see ``episode_advantage``."""
+        config = self.config
+        return episode_advantage(
             score, batch.group, batch.episode, base=config.base, std=config.std, eps=config.eps, lone=config.lone
         )
+
+    def credit(self, batch: StepBatch) -> Credit:
+        """Return the group-relative return of each row's episode; component ``episode``."""
+        values, groups = self.relative(self.score(batch), batch)
         advantage = values.astype(np.float32)
         return Credit(advantage, {"episode": advantage}, episode_diagnostics(groups, advantage))

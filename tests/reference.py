@@ -60,6 +60,26 @@ def step_advantage(
     return normalise(returns, list(zip(batch.group.tolist(), anchor, strict=True)), std, eps, "zero")
 
 
+def gae(
+    reward: Sequence[float],
+    value: Sequence[float],
+    segment: Sequence[int],
+    position: Sequence[int],
+    gamma: float,
+    lam: float,
+    bootstrap: Sequence[float],
+) -> list[float]:
+    """Run backwards through each segment, one item at a time."""
+    advantage = [0.0] * len(reward)
+    places = {(s, p): n for n, (s, p) in enumerate(zip(segment, position, strict=True))}
+    for (s, p), n in sorted(places.items(), reverse=True):
+        after = places.get((s, p + 1))
+        next_value = bootstrap[n] if after is None else value[after]
+        carried = 0.0 if after is None else advantage[after]
+        advantage[n] = reward[n] + gamma * next_value - value[n] + gamma * lam * carried
+    return advantage
+
+
 def surrogate(ratio: float, advantage: float, low: float, high: float, dual: float | None) -> float:
     clipped = min(max(ratio, 1 - low), 1 + high)
     loss = max(-advantage * ratio, -advantage * clipped)
@@ -68,13 +88,15 @@ def surrogate(ratio: float, advantage: float, low: float, high: float, dual: flo
 
 def kl(logp: float, ref_logp: float, estimator: str) -> float:
     d = ref_logp - logp
-    return {"k1": -d, "k2": d * d / 2, "k3": min(math.exp(d) - d - 1, 10.0)}[estimator]
+    return {"k1": -d, "k2": d * d / 2, "k3": min(math.exp(d) - d - 1, 10.0), "abs": abs(d)}[estimator]
 
 
-def aggregate(rows: Sequence[Sequence[float]], aggregation: str) -> float:
+def aggregate(rows: Sequence[Sequence[float]], aggregation: str, norm_tokens: int = 1) -> float:
     """Average per-token losses given as a list of rows; a row may be empty."""
     if aggregation == "token-mean":
         return math.fsum(x for row in rows for x in row) / sum(map(len, rows))
+    if aggregation == "seq-mean-token-sum-norm":
+        return math.fsum(math.fsum(row) / norm_tokens for row in rows) / len(rows)
     if aggregation == "seq-mean-token-sum":
         return math.fsum(math.fsum(row) for row in rows) / len(rows)
     return math.fsum(math.fsum(row) / len(row) for row in rows if row) / len(rows)

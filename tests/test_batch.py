@@ -145,5 +145,19 @@ def test_credit_per_token() -> None:
     assert rows.per_token(batch).tolist() == [1, 1, 3]
     with pytest.raises(AlgorithmError, match="4"):
         Credit(np.zeros(4, np.float32)).per_token(batch)
-    tokens = Credit(np.array([7, 8], np.float32))
-    assert tokens.per_token(_batch([2])).tolist() == [7, 8]
+    tokens = Credit(np.array([7, 8, 9], np.float32), level="token")
+    assert tokens.per_token(batch).tolist() == [7, 8, 9]
+
+
+def test_the_level_of_credit_is_stated_and_not_told_from_its_shape() -> None:
+    # Two rows and two tokens, but both tokens are the first row's.
+    batch = _batch([2, 0])
+    values = np.array([7, 8], np.float32)
+    assert Credit(values).per_token(batch).tolist() == [7, 7]
+    assert Credit(values, level="token").per_token(batch).tolist() == [7, 8]
+    with pytest.raises(AlgorithmError, match=r"token-level credit has shape \(2,\); .* 2 rows and 3 response tokens"):
+        Credit(values, level="token").per_token(_batch([2, 1]))
+    with pytest.raises(AlgorithmError, match="level 'turn'"):
+        Credit(values, level="turn")  # type: ignore[arg-type]
+    with pytest.raises(AlgorithmError, match=r"component 'bonus' has shape \(3,\), expected \(2,\)"):
+        Credit(values, {"bonus": np.zeros(3, np.float32)})

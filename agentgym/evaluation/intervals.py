@@ -12,6 +12,8 @@ from agentgym.errors import ConfigError
 
 __all__ = ["Interval", "paired_bootstrap", "wilson"]
 
+_BLOCK = 1 << 18  # values drawn at once; bounds the memory
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -93,7 +95,10 @@ def paired_bootstrap(
     _check_level(level)
     difference = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     rng = np.random.default_rng(seed)
-    means = np.array([difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(resamples)])
+    size = len(difference)
+    rows = max(1, _BLOCK // size)
+    blocks = [min(rows, resamples - begun) for begun in range(0, resamples, rows)]
+    means = np.concatenate([difference[rng.integers(0, size, (count, size))].mean(axis=1) for count in blocks])
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(difference.mean()), float(low), float(high), level)
 

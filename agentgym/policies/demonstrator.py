@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agentgym.episodes import Context, Episode, Step
 from agentgym.errors import ConfigError
 from agentgym.policies.base import Decision, Session, Turn
-from agentgym.policies.hf import HFPolicy
 from agentgym.policies.prompts import make_prompts
+
+if TYPE_CHECKING:
+    from agentgym.policies.hf import HFPolicy
 
 __all__ = ["Demonstrator", "with_tokens"]
 

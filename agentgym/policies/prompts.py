@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from agentgym.episodes import Episode
 from agentgym.policies.base import Turn
 from agentgym.policies.contexts import ChatFormat, Transcript, Window
 
-__all__ = ["Prompts", "TranscriptPrompts", "WindowPrompts", "make_prompts"]
+__all__ = ["Prompts", "TranscriptPrompts", "WindowPrompts", "make_prompts", "next_prompt"]
 
 
 class TranscriptPrompts:
@@ -80,3 +81,26 @@ Prompts = TranscriptPrompts | WindowPrompts
 def make_prompts(chat: ChatFormat, context: Transcript | Window) -> Prompts:
     """Return the prompt builder of a context."""
     return TranscriptPrompts(chat, context) if isinstance(context, Transcript) else WindowPrompts(chat, context)
+
+
+def next_prompt(chat: ChatFormat, context: Transcript | Window, episode: Episode) -> list[int]:
+    """Return the prompt that would have followed a recorded episode.
+
+    In a transcript that is what its final observation adds, in a window the whole of a new one.
+
+    Admissible commands of the final state are not recorded, so a list of them is left empty.
+
+    Args:
+        chat: The chat format of the policy that played.
+        context: Its context.
+        episode: An episode with at least one step and its tokens.
+    """
+    info = {"goal": episode.goal}
+    if isinstance(context, Transcript):
+        last_ids = episode.steps[-1].response_ids
+        assert last_ids is not None
+        return chat.following([context.message(episode.final_observation, info)], [last_ids[-1]])[0]
+    memory = context.memory()
+    for step in episode.steps:
+        memory.append((step.observation, (step.action if step.response is None else step.response).strip()))
+    return chat.opening([context.message(tuple(memory), len(episode.steps), episode.final_observation, info)])[0]

@@ -9,7 +9,29 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["TokenScorer"]
+__all__ = ["TokenScorer", "base_of", "states_before"]
+
+
+def states_before(decoder: nn.Module, ids: torch.Tensor, select: torch.Tensor) -> torch.Tensor:
+    """Return the last hidden state before each chosen token, [L, H].
+
+    Padding is on the right and attention is causal, so no token that counts sees it: without a mask the fast kernels
+    run.
+
+    Args:
+        decoder: Decoder of a causal LM of transformers.
+        ids: Token ids, int64 [B, T], padded on the right.
+        select: Flat indices ``b * T + t`` of the chosen tokens, ``t >= 1``; ``t`` may be one past the last token of a
+            sequence, for the state after it. int64 [L].
+    """
+    hidden: torch.Tensor = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    return hidden.reshape(-1, hidden.shape[-1])[select - 1]
+
+
+def base_of(model: nn.Module) -> Any:
+    """Return the causal LM itself where ``model`` is wrapped by peft."""
+    wrapped = cast("Any", model)
+    return wrapped.get_base_model() if hasattr(wrapped, "get_base_model") else wrapped
 
 
 class TokenScorer(nn.Module):
@@ -54,18 +76,34 @@ class TokenScorer(nn.Module):
         Returns:
             Log-probabilities and, if asked for, entropies in nats; float32 [L].
         """
-        base = cast("Any", self.model)
-        base = base.get_base_model() if hasattr(base, "get_base_model") else base
-        # Padding is on the right and attention is causal, so no token that counts sees it: without a mask the fast
-        # kernels run.
-        hidden = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        states = hidden.reshape(-1, hidden.shape[-1])[select - 1]
-        targets = ids.reshape(-1)[select]
-        head = base.get_output_embeddings()
+        states = states_before(base_of(self.model).get_decoder(), ids, select)
+        return self.score(states, ids.reshape(-1)[select], entropy, allowed)
+
+    def score(
+        self,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        entropy: bool = False,
+        allowed: Sequence[Sequence[int]] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Score tokens given the hidden states before them.
+
+        Args:
+            states: Hidden states, [L, H].
+            targets: The tokens, int64 [L].
+            entropy: As of ``forward``.
+            allowed: As of ``forward``.
+
+        Returns:
+            As ``forward`` does.
+        """
+        head = base_of(self.model).get_output_embeddings()
         logps, entropies = [], []
-        for begin in range(0, len(select), self.chunk_size):
+        for begin in range(0, len(targets), self.chunk_size):
             end = begin + self.chunk_size
-            mask_rows = None if allowed is None else _allowed_mask(allowed[begin:end], head.weight.shape[0], ids.device)
+            mask_rows = (
+                None if allowed is None else _allowed_mask(allowed[begin:end], head.weight.shape[0], states.device)
+            )
             chunk = (head, states[begin:end], targets[begin:end], mask_rows, entropy)
             logp, ent = (
                 checkpoint(self._project, *chunk, use_reentrant=False) if self.training else self._project(*chunk)

@@ -1,5 +1,10 @@
 """Rollouts: playing many episodes at once, in groups, and recording them."""
 
+from agentgym.rollouts.collectors import COLLECTORS as COLLECTORS
+from agentgym.rollouts.collectors import DynamicCollector as DynamicCollector
+from agentgym.rollouts.collectors import GreedyBaselineCollector as GreedyBaselineCollector
+from agentgym.rollouts.collectors import UncertaintyCollector as UncertaintyCollector
+from agentgym.rollouts.collectors import build_collector as build_collector
 from agentgym.rollouts.demonstrations import demonstrate as demonstrate
 from agentgym.rollouts.group import GroupCollector as GroupCollector
 from agentgym.rollouts.group import Rollout as Rollout
@@ -7,4 +12,16 @@ from agentgym.rollouts.runner import MakeEnv as MakeEnv
 from agentgym.rollouts.runner import Start as Start
 from agentgym.rollouts.runner import run_episodes as run_episodes
 
-__all__ = ["GroupCollector", "MakeEnv", "Rollout", "Start", "demonstrate", "run_episodes"]
+__all__ = [
+    "COLLECTORS",
+    "DynamicCollector",
+    "GreedyBaselineCollector",
+    "GroupCollector",
+    "MakeEnv",
+    "Rollout",
+    "Start",
+    "UncertaintyCollector",
+    "build_collector",
+    "demonstrate",
+    "run_episodes",
+]

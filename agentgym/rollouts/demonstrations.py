@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agentgym.episodes import Episode
 from agentgym.policies.base import Turn
 from agentgym.policies.demonstrator import Demonstrator
-from agentgym.policies.hf import HFPolicy
 from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
+
+if TYPE_CHECKING:
+    from agentgym.policies.hf import HFPolicy
 
 __all__ = ["demonstrate"]
 

@@ -7,18 +7,19 @@ number of processes, and a run that resumes goes on as if it had never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from agentgym.episodes import Episode, Group
+from agentgym.batch import StepBatch
+from agentgym.episodes import Episode, Group, Recorder
 from agentgym.errors import ConfigError
 from agentgym.policies.base import Policy
 from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
 
-__all__ = ["GroupCollector", "Rollout"]
+__all__ = ["GroupCollector", "Rollout", "costs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,20 @@ class Rollout:
     """What one collection brought.
 
     Attributes:
-        groups: The groups of this process.
+        groups: The groups of this process, or of all.
         stats: Costs, as numbers to be summed over processes: ``generated_tokens``, ``prompt_tokens``, ``env_steps``,
-            ``episodes``, ``faults``, ``seconds``.
+            ``episodes``, ``faults``, ``seconds``; what was played and then dropped is counted.
+        columns: Row columns that the collector adds to the batch, as one value a group.
     """
 
     groups: list[Group]
     stats: dict[str, float]
+    columns: dict[str, list[float]] = field(default_factory=dict)
+
+    def batch(self) -> StepBatch:
+        """Return the rows of the groups, with the collector's columns on them."""
+        batch = StepBatch.from_groups(self.groups)
+        return batch.with_columns(**{name: np.array(v, np.float64)[batch.group] for name, v in self.columns.items()})
 
 
 class GroupCollector:
@@ -75,17 +83,41 @@ class GroupCollector:
     def collect(self, iteration: int) -> Rollout:
         """Play iteration ``iteration`` and return this process's groups."""
         began = time.perf_counter()
+        groups = self._play([(f"{iteration}/{g}", (iteration, g)) for g in self._groups])
+        return Rollout(groups, costs(groups, began))
+
+    def merge(self, shares: Sequence[Rollout]) -> Rollout:
+        """Put together what the processes collected, in the order of the groups' numbers, and sum the costs.
+
+        Args:
+            shares: What each process collected, in the order of their ranks; every process is given all of it.
+        """
+        # Processes take turns with the groups, and so does this.
+        turns = range(max(len(share.groups) for share in shares))
+        picked = [(share, turn) for turn in turns for share in shares if turn < len(share.groups)]
+        stats = {name: sum(share.stats[name] for share in shares) for name in shares[0].stats}
+        return Rollout(
+            [share.groups[turn] for share, turn in picked],
+            {**stats, "seconds": max(share.stats["seconds"] for share in shares)},
+            {name: [share.columns[name][turn] for share, turn in picked] for name in shares[0].columns},
+        )
+
+    def _play(
+        self, tasks: Sequence[tuple[str, tuple[int, ...]]], *, greedy: bool = False, recorder: Recorder | None = None
+    ) -> list[Group]:
+        """Play a group for each task, given as its name and the numbers it is seeded with; one episode if greedy."""
         starts = [
-            Start(
-                group=f"{iteration}/{g}",
-                seed=_task_seed(self._seed, iteration, g),
-                noise=(self._seed, iteration, g, member),
-            )
-            for g in self._groups
-            for member in range(self._group_size)
+            Start(group=name, seed=_task_seed(self._seed, *key), noise=(self._seed, *key, member))
+            for name, key in tasks
+            for member in range(1 if greedy else self._group_size)
         ]
-        episodes = run_episodes(self._make_env, self._policy, starts, max_live=self._max_live)
-        return Rollout(_grouped(episodes), {**_costs(episodes), "seconds": time.perf_counter() - began})
+        episodes = run_episodes(
+            self._make_env, self._policy, starts, max_live=self._max_live, greedy=greedy, recorder=recorder
+        )
+        members: dict[str, list[Episode]] = {}
+        for episode in episodes:
+            members.setdefault(episode.group, []).append(episode)
+        return [Group(name, tuple(found)) for name, found in members.items()]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold: nothing, as seeds follow from the iteration."""
@@ -95,19 +127,14 @@ class GroupCollector:
         """Accept what ``state_dict`` returned."""
 
 
-def _task_seed(seed: int, iteration: int, group: int) -> int:
-    """Mix three numbers into one 31-bit seed, the same on every machine."""
-    return int(np.random.SeedSequence([seed, iteration, group]).generate_state(1)[0] >> 1)
+def _task_seed(seed: int, *key: int) -> int:
+    """Mix numbers into one 31-bit seed, the same on every machine."""
+    return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0] >> 1)
 
 
-def _grouped(episodes: list[Episode]) -> list[Group]:
-    members: dict[str, list[Episode]] = {}
-    for episode in episodes:
-        members.setdefault(episode.group, []).append(episode)
-    return [Group(name, tuple(found)) for name, found in members.items()]
-
-
-def _costs(episodes: list[Episode]) -> dict[str, float]:
+def costs(groups: Sequence[Group], began: float) -> dict[str, float]:
+    """Return what playing ``groups`` cost since ``began``."""
+    episodes = [episode for group in groups for episode in group.episodes]
     steps = [step for episode in episodes for step in episode.steps]
     return {
         "episodes": float(len(episodes)),
@@ -115,4 +142,5 @@ def _costs(episodes: list[Episode]) -> dict[str, float]:
         "generated_tokens": float(sum(len(step.response_ids or ()) for step in steps)),
         "prompt_tokens": float(sum(len(step.prompt_ids or ()) for step in steps)),
         "faults": float(sum(episode.fault is not None for episode in episodes)),
+        "seconds": time.perf_counter() - began,
     }

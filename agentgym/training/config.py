@@ -82,7 +82,7 @@ class TrainConfig(Settings):
     )
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate of AdamW")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="How it falls over the iterations"
+        "constant", description="How it falls over the iterations, or over the token budget where that is nearer"
     )
     warmup: int = Field(0, ge=0, description="Iterations over which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
@@ -101,6 +101,14 @@ class TrainConfig(Settings):
     gradient_checkpointing: bool = Field(False, description="Trade time for memory in the backward pass")
     cpu: bool = Field(False, description="Stay on the CPU where an accelerator is present")
     max_minutes: float | None = Field(None, gt=0, description="Stop collecting after this wall-clock time")
+    max_generated_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after the iteration that reaches this many generated tokens, all counted",
+    )
+    advantage_rms: float | None = Field(
+        None, gt=0, description="Scale the advantages of each batch to this root mean square; none leaves them"
+    )
     fault_budget: float = Field(0.2, ge=0, le=1, description="Largest share of faulty episodes among the last 200")
     warm_start: SFTConfig = Field(
         default_factory=SFTConfig, description="Supervised start of a policy that was just built"
@@ -113,7 +121,9 @@ class TrainConfig(Settings):
             return () if value == "none" else tuple(part.strip() for part in value.split(","))
         return () if value is None else value
 
-    @field_validator("output_dir", "max_minutes", "eval_temperature", mode="before")
+    @field_validator(
+        *("output_dir", "max_minutes", "max_generated_tokens", "advantage_rms", "eval_temperature"), mode="before"
+    )
     @classmethod
     def _read_none(cls, value: Any) -> Any:
         return None if value == "none" else value
@@ -127,20 +137,24 @@ def load_config(
     Args:
         model: Which settings, such as ``TrainConfig``.
         file: A ``.yaml``, ``.yml`` or ``.toml`` file, or None for the defaults.
-        overrides: Settings by name; a nested one is written ``"warm_start.steps"`` or given as a mapping.
+        overrides: Settings by name; nested ones, at any depth, are written ``"warm_start.steps"`` or given as mappings.
 
     Raises:
         ConfigError: If the file cannot be read, or a key or value is wrong.
     """
     values = {} if file is None else _read(Path(file))
     for key, value in (overrides or {}).items():
-        target, *rest = key.split(".")
-        if rest:
-            inner = values.get(target)
-            values[target] = {**(inner if isinstance(inner, dict) else {}), ".".join(rest): value}
-        else:
-            values[target] = value
+        values = _placed(values, key.split("."), value)
     return model.of(values)
+
+
+def _placed(values: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Return ``values`` with ``value`` at a path of names, at any depth; what stands beside it stays."""
+    name, *rest = path
+    if not rest:
+        return {**values, name: value}
+    inner = values.get(name)
+    return {**values, name: _placed(inner if isinstance(inner, Mapping) else {}, rest, value)}
 
 
 def _read(path: Path) -> dict[str, Any]:

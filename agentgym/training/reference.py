@@ -11,8 +11,8 @@ import torch
 from accelerate import Accelerator
 
 from agentgym.policies import HFPolicy
+from agentgym.policies.packing import MicroBatch
 from agentgym.policies.scoring import TokenScorer
-from agentgym.training.packing import MicroBatch
 from agentgym.training.weights import copy_weights
 
 __all__ = ["Reference"]

@@ -11,7 +11,7 @@ from agentgym.training.warm_start import WarmStart
 
 __all__ = ["Stopped", "TrainResult"]
 
-Stopped = Literal["done", "time limit", "interrupted"]
+Stopped = Literal["done", "token budget", "time limit", "interrupted"]
 
 
 @dataclass(frozen=True)

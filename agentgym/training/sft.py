@@ -14,9 +14,9 @@ from accelerate import Accelerator
 from agentgym.episodes import Episode
 from agentgym.errors import ConfigError
 from agentgym.policies import HFPolicy
+from agentgym.policies.packing import TrainSequence, bins, collate, sequences_of
 from agentgym.policies.scoring import TokenScorer
 from agentgym.training.config import SFTConfig
-from agentgym.training.packing import TrainSequence, bins, collate, sequences_of
 
 __all__ = ["SFTResult", "finetune"]
 

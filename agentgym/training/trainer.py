@@ -17,13 +17,13 @@ from typing import Any, cast
 from accelerate.utils import gather_object, set_seed
 
 from agentgym.algos import Algorithm, get_algorithm
-from agentgym.batch import StepBatch
-from agentgym.contracts import Learner
+from agentgym.contracts import Learner, LearnerContext, ValueLearner
 from agentgym.episodes import Group
-from agentgym.errors import ConfigError, TrainingError, unknown_name
+from agentgym.errors import ConfigError, TrainingError
 from agentgym.evaluation import Evaluation, evaluate
 from agentgym.policies import HFPolicy, Turn
-from agentgym.rollouts import GroupCollector, MakeEnv
+from agentgym.rollouts import GroupCollector, MakeEnv, Rollout, build_collector
+from agentgym.training.advantages import match_rms
 from agentgym.training.callbacks import Callback, SaveEpisodes
 from agentgym.training.checkpoint import publish, read_checkpoint, resolve_checkpoint, write_checkpoint
 from agentgym.training.config import TrainConfig
@@ -43,7 +43,6 @@ from agentgym.training.weights import load_weights, save_weights
 
 __all__ = ["Trainer"]
 
-_COLLECTORS: Mapping[str, Callable[..., Any]] = {"group": GroupCollector}
 _RECENT_EPISODES = 200
 _EVALUATION_SEED = 20_260  # not the run's: every run is measured on the same games
 
@@ -152,14 +151,17 @@ class Trainer:
         """One iteration: collect, credit, update, log."""
         began = time.perf_counter()
         with self._breakable():
-            groups, stats = self._collect()
+            rollout = self._collect()
+        groups, stats = rollout.groups, rollout.stats
         collected = time.perf_counter()
-        batch = StepBatch.from_groups(groups)
-        for learner in self._learners:
-            batch = learner.update(batch)
-        credit = self.algorithm.credit(batch)
         episodes = [episode for group in groups for episode in group.episodes]
-        update = self._updater.update(episodes, batch, credit.per_token(batch), self.iteration)
+        batch = rollout.batch()
+        for learner in self._learners:
+            batch = learner.update(batch, episodes)
+        credit = self.algorithm.credit(batch)
+        if self.config.advantage_rms is not None:
+            credit = match_rms(credit, batch, self.config.advantage_rms)
+        update = self._updater.update(episodes, batch, credit, self.iteration, self._totals["generated_tokens"])
         self.iteration += 1
         self._boundary = self._state_between_iterations()
         for name in ("episodes", "env_steps", "generated_tokens"):
@@ -182,21 +184,15 @@ class Trainer:
         self._tell("on_iteration", metrics)
         self._check_faults(groups)
 
-    def _collect(self) -> tuple[list[Group], dict[str, float]]:
-        """Return the groups of all processes, in the order of their number, and the summed costs.
+    def _collect(self) -> Rollout:
+        """Return the groups of all processes and the summed costs.
 
         Every process gets the whole batch: credit and learners then need no messages, whatever they compare.
         """
         with self.accelerator.autocast():
             rollout = self._collector.collect(self.iteration)
-        shares = [(rollout.groups, rollout.stats)]
-        if self.accelerator.num_processes > 1:
-            shares = gather_object(shares)
-        # Processes take turns with the groups, and so does this.
-        turns = range(max(len(groups) for groups, _ in shares))
-        groups = [groups[turn] for turn in turns for groups, _ in shares if turn < len(groups)]
-        stats = {name: sum(stats[name] for _, stats in shares) for name in rollout.stats}
-        return groups, {**stats, "seconds": max(stats["seconds"] for _, stats in shares)}
+        shares = gather_object([rollout]) if self.accelerator.num_processes > 1 else [rollout]
+        return self._collector.merge(shares)
 
     # Evaluation and checkpoints ---------------------------------------------------------------------------------------
 
@@ -212,15 +208,17 @@ class Trainer:
 
     def _why_stop(self) -> str:
         """Return why no further iteration will be made, or an empty string; all processes agree."""
-        minutes = self.config.max_minutes
+        minutes, tokens = self.config.max_minutes, self.config.max_generated_tokens
         reason = "done" if self.iteration >= self.config.iterations else ""
+        if not reason and tokens is not None and self._totals["generated_tokens"] >= tokens:
+            reason = "token budget"
         if not reason and minutes is not None and self.seconds >= 60 * minutes:
             reason = "time limit"
         if self._interrupts.requested:
             reason = "interrupted"
         if self.accelerator.num_processes > 1:
             reasons = gather_object([reason])
-            reason = max(reasons, key=["", "done", "time limit", "interrupted"].index)
+            reason = max(reasons, key=["", "done", "token budget", "time limit", "interrupted"].index)
         if reason == "interrupted":
             raise KeyboardInterrupt
         return reason
@@ -309,7 +307,8 @@ class Trainer:
         accelerator, config = self.accelerator, self.config
         set_seed(config.seed)
         self._collector = self._build_collector()
-        self._learners: list[Learner] = [pkgutil.resolve_name(s.name)(**s.options) for s in self.algorithm.learners()]
+        learners = [pkgutil.resolve_name(spec.name)(**spec.options) for spec in self.algorithm.learners()]
+        self._learners: list[Learner] = learners
         self.policy.model.to(accelerator.device)
         if state is None and self.policy.needs_warm_start:
             self.warm_start = warm_start(
@@ -321,19 +320,19 @@ class Trainer:
                 say=self._say,
             )
         self.policy.needs_warm_start = False
-        reference = self._build_reference(resumed=state is not None)
-        self._updater = Updater(accelerator, self.policy, self.algorithm, config, reference)
+        self._reference: Reference | None = None
+        reference = None if self.algorithm.config.kl_coef == 0 else self._keep_reference(resumed=state is not None)
+        critic = self._set_up_learners(resumed=state is not None)
+        self._updater = Updater(accelerator, self.policy, self.algorithm, config, reference, critic)
         self._saved = -1
         if state is not None:
             self._restore(state)
         self._boundary = self._state_between_iterations()
         self._tell("on_start")
 
-    def _build_collector(self) -> Any:
-        spec = self.algorithm.collector()
-        if spec.name not in _COLLECTORS:
-            raise unknown_name("collector", spec.name, _COLLECTORS)
-        return _COLLECTORS[spec.name](
+    def _build_collector(self) -> GroupCollector:
+        return build_collector(
+            self.algorithm.collector(),
             self.environments.make_train,
             self.policy,
             groups=self.config.groups,
@@ -341,14 +340,36 @@ class Trainer:
             seed=self.config.seed,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
-            **spec.options,
         )
 
-    def _build_reference(self, resumed: bool) -> Reference | None:
-        """Return the reference of the KL penalty: the policy as the run began, kept beside the checkpoints."""
-        if self.algorithm.config.kl_coef == 0:
-            return None
-        reference = Reference(self.policy, self.accelerator)
+    def _set_up_learners(self, resumed: bool) -> ValueLearner | None:
+        """Set the learners up and return the one whose critic trains along with the policy, if there is one.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        context = LearnerContext(
+            policy=self.policy,
+            accelerator=self.accelerator,
+            seed=self.config.seed,
+            tokens_per_microbatch=self.config.tokens_per_microbatch,
+            reference=lambda: self._keep_reference(resumed),
+        )
+        for learner in self._learners:
+            learner.setup(context)
+        critics = [learner for learner in self._learners if isinstance(learner, ValueLearner)]
+        if len(critics) > 1:
+            names = ", ".join(type(critic).__name__ for critic in critics)
+            raise ConfigError(
+                f"{type(self.algorithm).__name__} asks for {len(critics)} critics ({names}); one can train"
+            )
+        return critics[0] if critics else None
+
+    def _keep_reference(self, resumed: bool) -> Reference:
+        """Return the policy as the run began, kept beside the checkpoints: for a KL penalty, and for learners."""
+        if self._reference is not None:
+            return self._reference
+        self._reference = reference = Reference(self.policy, self.accelerator)
         folder = self.run_dir / "reference"
         if reference.is_adapter:
             return reference

@@ -15,15 +15,19 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.nn.utils import clip_grad_norm_
 
 from agentgym.algos import Algorithm
-from agentgym.batch import StepBatch
+from agentgym.batch import Credit, StepBatch
+from agentgym.contracts import ValueLearner
 from agentgym.episodes import Episode
 from agentgym.errors import AlgorithmError, TrainingError
 from agentgym.policies import HFPolicy
+from agentgym.policies.packing import MicroBatch, TrainSequence, pack, sequences_of
 from agentgym.policies.scoring import TokenScorer
+from agentgym.policies.values import ActorCritic
 from agentgym.training.config import TrainConfig
-from agentgym.training.packing import MicroBatch, TokenColumns, TrainSequence, pack, sequences_of, split_minibatches
+from agentgym.training.packing import TokenColumns, split_minibatches
 from agentgym.training.reference import Reference
 
 __all__ = ["Updater", "learning_rate"]
@@ -32,8 +36,10 @@ _SKIPS_IN_A_ROW = 10
 _GAP = "sampling/sampling_logp_difference"
 
 
-def learning_rate(config: TrainConfig, iteration: int) -> float:
+def learning_rate(config: TrainConfig, iteration: int, generated_tokens: float = 0.0) -> float:
     """Return the learning rate of an iteration, counted from 0: a linear rise, then the schedule down to 0.
+
+    Where the run has a budget of generated tokens, the schedule is as far as the further of the two.
 
     >>> [learning_rate(TrainConfig(learning_rate=1.0, iterations=4, lr_schedule="linear"), i) for i in range(4)]
     [1.0, 0.75, 0.5, 0.25]
@@ -41,6 +47,8 @@ def learning_rate(config: TrainConfig, iteration: int) -> float:
     if iteration < config.warmup:
         return config.learning_rate * (iteration + 1) / (config.warmup + 1)
     done = (iteration - config.warmup) / max(1, config.iterations - config.warmup)
+    if config.max_generated_tokens is not None:
+        done = min(1.0, max(done, generated_tokens / config.max_generated_tokens))
     factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.lr_schedule]
     return config.learning_rate * max(0.0, factor)
 
@@ -49,8 +57,8 @@ class Updater:
     """Owns the prepared model and its optimiser, and turns credited batches into optimiser steps.
 
     Attributes:
-        scorer: The model as ``accelerate`` prepared it.
-        optimizer: AdamW over the weights that train.
+        scorer: The model as ``accelerate`` prepared it, with the critic where one is trained.
+        optimizer: AdamW over the weights that train, those of a critic in a group of their own.
         skipped: Optimiser steps skipped for a gradient that was not finite.
 
     Args:
@@ -59,6 +67,7 @@ class Updater:
         algorithm: Asked for its loss.
         config: Settings of the run.
         reference: What the KL penalty is measured against, or None.
+        critic: Trained along by the algorithm's loss, or None.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class Updater:
         algorithm: Algorithm[Any],
         config: TrainConfig,
         reference: Reference | None = None,
+        critic: ValueLearner | None = None,
     ) -> None:
         self._accelerator = accelerator
         self._algorithm = algorithm
@@ -79,22 +89,37 @@ class Updater:
             new = getattr(self._model, "activation_checkpointing_enable", None)
             (new or self._model.gradient_checkpointing_enable)({"use_reentrant": False})
         scorer = TokenScorer(policy.model, policy.temperature)
-        trained = [p for p in scorer.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.scorer, self.optimizer = accelerator.prepare(scorer, optimizer)
+        self._parts = [[p for p in scorer.parameters() if p.requires_grad]]
+        self._rates = [1.0]
+        module: torch.nn.Module = scorer
+        self._critic_model: torch.nn.Module | None = None
+        if critic is not None:
+            self._critic_model = critic.value_model
+            self._parts.append([p for p in critic.value_model.parameters() if p.requires_grad])
+            self._rates.append(critic.rate)
+            module = ActorCritic(scorer, critic.value_model)
+        groups: list[dict[str, Any]] = [{"params": part} for part in self._parts]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.scorer, self.optimizer = accelerator.prepare(module, optimizer)
         self.skipped = 0
         self._skips_in_a_row = 0
 
     def update(
-        self, episodes: Sequence[Episode], batch: StepBatch, advantage: np.ndarray[Any, Any], iteration: int
+        self,
+        episodes: Sequence[Episode],
+        batch: StepBatch,
+        credit: Credit,
+        iteration: int,
+        generated_tokens: float = 0.0,
     ) -> dict[str, float]:
         """Train on a batch; every process gives the whole batch and runs its own share.
 
         Args:
             episodes: The episodes of ``batch``, in its order.
             batch: Their columns.
-            advantage: Advantage of each response token, float32 [L].
+            credit: Their credit.
             iteration: Number of the iteration, from 0; decides on the learning rate and the order.
+            generated_tokens: Tokens generated in earlier iterations; the learning rate of a run with a budget needs it.
 
         Returns:
             Metrics, averaged over the optimiser steps.
@@ -104,14 +129,18 @@ class Updater:
         """
         config = self._config
         sequences = sequences_of(episodes)
-        if not np.isfinite(advantage).all():
+        if not np.isfinite(credit.advantage).all():
             raise AlgorithmError(f"{type(self._algorithm).__name__} gave advantages that are not finite")
+        if self._critic_model is not None and credit.returns is None:
+            raise AlgorithmError(
+                f"{type(self._algorithm).__name__} asks for a critic, but its credit has no returns to train it on"
+            )
         if not sequences:
             return {}
-        columns = TokenColumns(batch, advantage, self._accelerator.device)
-        rate = learning_rate(config, iteration)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        columns = TokenColumns(batch, credit, self._accelerator.device)
+        rate = learning_rate(config, iteration, generated_tokens)
+        for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
         self._training_mode()
         rng = np.random.default_rng([config.seed, iteration])
         sums: defaultdict[str, float] = defaultdict(float)
@@ -119,7 +148,7 @@ class Updater:
         for _ in range(config.epochs):
             for part in split_minibatches(sequences, config.minibatches, rng):
                 # Only before the first step are recorded and recomputed log-probs of the same weights.
-                metrics = self._step(part, self._heard(part, advantage), columns, check_gap=steps == 0)
+                metrics = self._step(part, self._heard(part, columns.heard), columns, check_gap=steps == 0)
                 for name, value in metrics.items():
                     sums[name] += value
                 steps += 1
@@ -131,18 +160,20 @@ class Updater:
             "updates": float(steps),
         }
 
-    def _heard(self, sequences: list[TrainSequence], advantage: np.ndarray[Any, Any]) -> list[TrainSequence]:
+    def _heard(self, sequences: list[TrainSequence], heard: np.ndarray[Any, Any]) -> list[TrainSequence]:
         """Return the sequences that change the gradient; groups that fared all alike are often half of a batch."""
         if not self._algorithm.zero_advantage_is_silent:
             return sequences
         # One stays in any case: with momentum, a step without a gradient is a step all the same.
-        return [s for s in sequences if advantage[s.tokens].any()] or [min(sequences, key=lambda s: len(s.ids))]
+        return [s for s in sequences if heard[s.tokens].any()] or [min(sequences, key=lambda s: len(s.ids))]
 
     def _training_mode(self) -> None:
         """Keep dropout off: a ratio compares what the same network says twice. The scorer itself trains, in chunks."""
         self.scorer.train()
         # transformers checkpoints activations in training mode only.
         self._model.train(self._config.gradient_checkpointing)
+        if self._critic_model is not None:
+            self._critic_model.train(self._config.gradient_checkpointing)
 
     def _step(
         self, sequences: list[TrainSequence], heard: list[TrainSequence], columns: TokenColumns, check_gap: bool
@@ -174,11 +205,13 @@ class Updater:
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Add one micro-batch to the gradient; return its metrics and |log p - recorded log p| of its tokens."""
         wants_entropy = self._algorithm.config.entropy_coef > 0
-        logp, entropy = self.scorer(micro.ids, micro.lengths, micro.select, entropy=True, allowed=micro.allowed)
+        logp, entropy, *values = self.scorer(
+            micro.ids, micro.lengths, micro.select, entropy=True, allowed=micro.allowed
+        )
         # Without an entropy term the backward pass need not go through it.
         entropy = entropy if wants_entropy else entropy.detach()
         ref_logp = None if self._reference is None else self._reference.logp(micro)
-        tokens = columns.take(micro, totals, logp, entropy, ref_logp)
+        tokens = columns.take(micro, totals, logp, entropy, ref_logp, *values)
         loss = self._algorithm.loss(tokens)
         weight = 0.0 if micro.idle else 1.0
         # Gradients are averaged over processes; the global counts ask for their sum.
@@ -200,8 +233,10 @@ class Updater:
             TrainingError: If too many steps in a row had to be skipped.
         """
         accelerator = self._accelerator
-        norm = float(accelerator.clip_grad_norm_(self.scorer.parameters(), self._config.max_grad_norm))
-        finite = math.isfinite(norm)
+        norm = float(accelerator.clip_grad_norm_(self._parts[0], self._config.max_grad_norm))
+        # A critic is clipped by itself: errors of its values must not shorten the steps of the policy.
+        norms = [norm, *(float(clip_grad_norm_(part, self._config.max_grad_norm)) for part in self._parts[1:])]
+        finite = all(map(math.isfinite, norms))
         # In fp16 the gradient scaler must see an overflow: it skips the step itself and lowers its scale.
         if finite or accelerator.scaler is not None:
             self.optimizer.step()
@@ -213,4 +248,8 @@ class Updater:
                 f"the gradient was not finite {_SKIPS_IN_A_ROW} times in a row: lower learning_rate "
                 f"({self._config.learning_rate}) or max_grad_norm, or use mixed_precision='no'"
             )
-        return {"grad_norm": norm if finite else 0.0, "skipped_updates": float(not finite)}
+        names = ("grad_norm", "critic_grad_norm")
+        return {
+            **{name: norm if finite else 0.0 for name, norm in zip(names, norms, strict=False)},
+            "skipped_updates": float(not finite),
+        }

@@ -17,11 +17,11 @@ from agentgym.episodes import Episode
 from agentgym.errors import ConfigError
 from agentgym.policies import HFPolicy, Turn
 from agentgym.policies.folders import cache_folder
+from agentgym.policies.packing import sequences_of
 from agentgym.policies.scripted import expert_action
 from agentgym.rollouts import MakeEnv, demonstrate
 from agentgym.training.checkpoint import publish
 from agentgym.training.config import SFTConfig
-from agentgym.training.packing import sequences_of
 from agentgym.training.sft import finetune
 from agentgym.training.weights import load_weights, save_weights, weights_digest
 

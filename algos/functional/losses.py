@@ -17,13 +17,25 @@ from agentgym.errors import AlgorithmError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Aggregation", "KLEstimator", "clipped_surrogate", "kl_divergence", "policy_loss", "token_weights"]
+__all__ = [
+    "Aggregation",
+    "KLEstimator",
+    "Ratio",
+    "clipped_surrogate",
+    "kl_divergence",
+    "policy_loss",
+    "sequence_log_ratio",
+    "token_weights",
+    "value_loss",
+]
 
-KLEstimator = Literal["k1", "k2", "k3"]
-Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+KLEstimator = Literal["k1", "k2", "k3", "abs"]
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
+Ratio = Literal["token", "sequence"]
 
 # exp(20) is finite in every floating type; an infinite ratio would turn the gradient of the unused branch into NaN.
 _MAX_LOG_RATIO = 20.0
+_MAX_SEQUENCE_LOG_RATIO = 10.0  # the reference code's bound
 
 
 def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Tensor:
@@ -31,7 +43,7 @@ def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Ten
 
     k1 = -d has an expected gradient of 0 on-policy, so it is for logging; k2 = d² / 2 has the gradient of the reverse
     KL; k3 = eᵈ - d - 1, at most 10 (the reference code clamps to [-10, 10]), is never negative and has the gradient of
-    the forward KL.
+    the forward KL; abs = |d| is the reference code's fourth, a distance rather than an estimate.
 
     Args:
         logp: log π, [L].
@@ -46,6 +58,8 @@ def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Ten
         return -d
     if estimator == "k2":
         return d.square() / 2
+    if estimator == "abs":
+        return d.abs()
     d = d.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
     return (d.exp() - d - 1).clamp(max=10)
 
@@ -71,14 +85,42 @@ def clipped_surrogate(
     return loss
 
 
-def token_weights(tokens: TokenBatch, aggregation: Aggregation) -> Tensor:
+def sequence_log_ratio(logp: Tensor, log_ratio: Tensor, row: Tensor, tokens_in_row: Tensor) -> Tensor:
+    """Return log sₜ, which has the value of the row's mean log ratio and the gradient of the token's own log π.
+
+    The value is that of GSPO's sequence ratio, arXiv 2507.18071, equation 7; the gradient is that of its token form,
+    equations 13 and 14. Where all tokens of a row have one advantage and the weights average over them
+    ("seq-mean-token-mean"), the summed gradient is that of the sequence ratio itself.
+
+    Args:
+        logp: log π of the counted tokens, with gradient, [L].
+        log_ratio: log π - log π_old, [L].
+        row: Row of each token, [L].
+        tokens_in_row: Number of counted tokens of that row in the whole batch, [L].
+
+    Returns:
+        log sₜ, at most 10, beyond which there is no gradient, [L].
+
+    Raises:
+        AlgorithmError: If a row is only partly here: its mean cannot be known.
+    """
+    found = row.bincount()
+    if bool((found[row] != tokens_in_row).any()):
+        raise AlgorithmError("a sequence ratio needs micro-batches of whole rows, but a row is only partly in this one")
+    means = log_ratio.new_zeros(len(found)).index_add(0, row, log_ratio.detach())[row] / tokens_in_row
+    log_s: Tensor = (logp - logp.detach() + means).clamp(max=_MAX_SEQUENCE_LOG_RATIO)
+    return log_s
+
+
+def token_weights(tokens: TokenBatch, aggregation: Aggregation, norm_tokens: int = 1) -> Tensor:
     """Return the weight of each counted token in the loss; "seq" is a row, one decision.
 
     Args:
         tokens: A micro-batch.
         aggregation: ``token-mean`` weighs tokens alike over the whole batch, ``seq-mean-token-sum`` averages over rows
-            the sums of their tokens, ``seq-mean-token-mean`` the means of their tokens. Rows without tokens count as
-            rows.
+            the sums of their tokens, ``seq-mean-token-mean`` the means of their tokens, ``seq-mean-token-sum-norm``
+            the sums of their tokens over ``norm_tokens``. Rows without tokens count as rows.
+        norm_tokens: Constant divisor of ``seq-mean-token-sum-norm``, at least 1; the others do not read it.
 
     Returns:
         Weights of the tokens under the mask, in order.
@@ -88,6 +130,8 @@ def token_weights(tokens: TokenBatch, aggregation: Aggregation) -> Tensor:
         return in_row.new_full(in_row.shape, 1 / max(tokens.total_tokens, 1))
     if aggregation == "seq-mean-token-sum":
         return in_row.new_full(in_row.shape, 1 / max(tokens.total_rows, 1))
+    if aggregation == "seq-mean-token-sum-norm":
+        return in_row.new_full(in_row.shape, 1 / (max(tokens.total_rows, 1) * norm_tokens))
     return 1 / (in_row * tokens.total_rows)
 
 
@@ -106,6 +150,8 @@ def policy_loss(
     kl_estimator: KLEstimator,
     entropy_coef: float,
     aggregation: Aggregation,
+    norm_tokens: int = 1,
+    ratio: Ratio = "token",
 ) -> Loss:
     """Return Σ w (surrogate + β KL - α entropy) with the weights w of ``token_weights``.
 
@@ -121,23 +167,27 @@ def policy_loss(
         kl_estimator: Estimator of ``kl_divergence``.
         entropy_coef: α, at least 0.
         aggregation: Weights of ``token_weights``.
+        norm_tokens: Constant of ``token_weights``.
+        ratio: ρ of each token, or of its whole row, see ``sequence_log_ratio``.
 
     Returns:
         The loss and its metrics; ``kl`` and ``entropy`` only where the batch has ``ref_logp`` and ``entropy``.
 
     Raises:
-        AlgorithmError: If a coefficient is above 0 and its column is absent.
+        AlgorithmError: If a coefficient is above 0 and its column is absent, or a sequence ratio gets part of a row.
     """
     _require("ref_logp", tokens.ref_logp, kl_coef)
     _require("entropy", tokens.entropy, entropy_coef)
     keep = tokens.mask
-    weights = token_weights(tokens, aggregation)
+    weights = token_weights(tokens, aggregation, norm_tokens)
     logp, advantage = tokens.logp[keep], tokens.advantage[keep]
     log_ratio = (logp - tokens.old_logp[keep]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
-    ratio = log_ratio.exp()
-    surrogate = clipped_surrogate(ratio, advantage, clip_low, clip_high, dual_clip)
+    rho = log_ratio.exp()
+    if ratio == "sequence":
+        rho = sequence_log_ratio(logp, log_ratio, tokens.row[keep], tokens.tokens_in_row[keep]).exp()
+    surrogate = clipped_surrogate(rho, advantage, clip_low, clip_high, dual_clip)
     total = (weights * surrogate).sum()
-    low, high = (advantage < 0) & (ratio < 1 - clip_low), (advantage > 0) & (ratio > 1 + clip_high)
+    low, high = (advantage < 0) & (rho < 1 - clip_low), (advantage > 0) & (rho > 1 + clip_high)
     means = {
         "clip_ratio/low_mean": low,
         "clip_ratio/high_mean": high,
@@ -145,7 +195,7 @@ def policy_loss(
         "ppo_kl": -log_ratio,
     }
     if dual_clip is not None:
-        means["clip_ratio/dual_mean"] = (advantage < 0) & (ratio > dual_clip)
+        means["clip_ratio/dual_mean"] = (advantage < 0) & (rho > dual_clip)
     metrics = {"policy_loss": total.detach()}
     if tokens.ref_logp is not None:
         means["kl"] = kl_divergence(logp, tokens.ref_logp[keep], kl_estimator)
@@ -155,3 +205,32 @@ def policy_loss(
         total = total - entropy_coef * (weights * means["entropy"]).sum()
     metrics |= {n: value.detach().to(logp.dtype).sum() / max(tokens.total_tokens, 1) for n, value in means.items()}
     return Loss(total, metrics)
+
+
+def value_loss(tokens: TokenBatch, count: int, clip: float | None) -> Loss:
+    """Return the mean of max((v - V̂)², (clip(v, V - ε, V + ε) - V̂)²) over the tokens with a target.
+
+    Without the factor 1/2 that some implementations have. The clip is that of PPO's published code: a value that has
+    moved further than ε from what it was gets no gradient that would move it on.
+
+    Args:
+        tokens: A micro-batch with values v, old values V, returns V̂ and the mask of the targets.
+        count: Targets in the whole batch.
+        clip: ε, above 0; None leaves values free.
+
+    Returns:
+        The loss, and metrics ``value_loss`` and ``value_clip_ratio``, the share of targets where the clip decides.
+
+    Raises:
+        AlgorithmError: If a column is absent.
+    """
+    values, old, returns, mask = tokens.values, tokens.old_values, tokens.returns, tokens.value_mask
+    if values is None or old is None or returns is None or mask is None:
+        raise AlgorithmError("a value loss needs 'values', 'old_values', 'returns' and 'value_mask' in the token batch")
+    keep = mask & tokens.mask
+    values, old, returns = values[keep], old[keep], returns[keep]
+    errors = (values - returns).square()
+    held = errors if clip is None else (old + (values - old).clamp(-clip, clip) - returns).square()
+    total = errors.maximum(held).sum() / max(count, 1)
+    clipped = (held > errors).to(values.dtype).sum() / max(count, 1)
+    return Loss(total, {"value_loss": total.detach(), "value_clip_ratio": clipped.detach()})

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from agentgym.errors import AlgorithmError
 
-__all__ = ["Lone", "Segments", "Std", "normalise", "segments"]
+__all__ = ["Lone", "Segments", "Std", "normalise", "segments", "whiten"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -115,3 +115,24 @@ def normalise(parts: Segments, *, std: Std | None, eps: float, lone: Lone = "zer
     scattered = np.empty(len(result))
     scattered[parts.order] = result
     return scattered
+
+
+def whiten(values: Floats, *, eps: float = 1e-8) -> Floats:
+    """Return (v - mean) / √(var + ε) over all values, with the sample variance (n - 1) as in the reference code.
+
+    What a mask leaves out must be left out here. Equal values, a single one included, give literally 0; the reference
+    code refuses a single value.
+
+    Args:
+        values: Any finite values, [N].
+        eps: ε, added to the variance, above 0.
+
+    Returns:
+        Whitened values in the order of the given ones; the result does not depend on that order, [N].
+    """
+    parts = segments(values, np.zeros(len(values), np.int64))
+    deviations = parts.deviations()
+    variance = float((deviations**2).sum()) / max(len(values) - 1, 1)
+    whitened = np.empty(len(values))
+    whitened[parts.order] = deviations / np.sqrt(variance + eps)
+    return whitened

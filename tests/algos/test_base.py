@@ -111,6 +111,8 @@ def test_loss_passes_every_setting_on() -> None:
         {"kl_estimator": "k1"},
         {"entropy_coef": 0.1},
         {"aggregation": "seq-mean-token-mean"},
+        {"aggregation": "seq-mean-token-sum-norm"},
+        {"ratio": "sequence"},
     ):
         assert Mine(**{**plain, **changed}).loss(tokens).total.item() != pytest.approx(base), changed
 

@@ -13,6 +13,7 @@ import torch
 from agentgym.algos import get_algorithm
 from agentgym.algos.functional.losses import kl_divergence, policy_loss
 from agentgym.algos.functional.returns import discounted_returns
+from agentgym.algos.functional.statistics import whiten
 from agentgym.batch import StepBatch, encode
 from agentgym.contracts import TokenBatch
 from agentgym.testing import make_batch
@@ -29,6 +30,8 @@ COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "episode_cross1_nostd1": ("gigpo_webshop", {"omega": 0.0}),
     "episode_cross0_nostd0": ("gigpo", {"omega": 0.0, "lone": "raw"}),
     "episode_cross0_nostd1": ("gigpo", {"omega": 0.0, "lone": "raw", "std": None}),
+    "rloo_cross1": ("rloo_verl_agent", {}),
+    "rloo_cross0": ("rloo", {"lone": "raw"}),
 }
 
 
@@ -106,7 +109,24 @@ def test_losses(golden: dict[str, Any], number: int, aggregation: Any) -> None:
     np.testing.assert_allclose([float(x) for x in ours], case[f"ppo_{aggregation}"], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("estimator", "column"), [("k1", "kl_kl"), ("k2", "kl_mse"), ("k3", "kl_low_var_kl")])
+@pytest.mark.parametrize("number", range(10))
+def test_sequence_losses(golden: dict[str, Any], number: int) -> None:
+    case = golden["losses"][number]
+    algorithm = get_algorithm("gspo_paper")
+    np.testing.assert_allclose(float(algorithm.loss(tokens_of(case)[0]).total), case["gspo"][0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_whitening(golden: dict[str, Any], number: int) -> None:
+    case = golden["losses"][number]
+    mask = np.array(case["mask"]) > 0
+    advantage = (np.array(case["gae_returns"]) - np.array(case["values"]))[mask]
+    np.testing.assert_allclose(whiten(advantage), np.array(case["gae_whitened"])[mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "column"), [("k1", "kl_kl"), ("k2", "kl_mse"), ("k3", "kl_low_var_kl"), ("abs", "kl_abs")]
+)
 @pytest.mark.parametrize("number", range(10))
 def test_kl_estimators(golden: dict[str, Any], number: int, estimator: Any, column: str) -> None:
     case = golden["losses"][number]

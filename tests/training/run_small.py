@@ -1,4 +1,7 @@
-"""Trains the small policy as a program: ``python -m tests.training.run_small FOLDER SETTINGS_AS_JSON [resume]``."""
+"""Trains the small policy as a program: ``python -m tests.training.run_small FOLDER SETTINGS_AS_JSON [resume]``.
+
+Beside the settings of a run the JSON may name an algorithm, ``algo``.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import json
 import sys
 from pathlib import Path
 
-from agentgym.algos import GiGPO
+from agentgym.algos import get_algorithm
 from agentgym.training import Trainer
 from tests.training.small import corridor_expert, make_corridor, small_config, small_policy
 
 
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    algorithm = get_algorithm(settings.pop("algo", "gigpo"))
     config = small_config(folder, **settings)
     policy = small_policy(constrain="admissible", needs_warm_start="warm_start" in settings)
-    trainer = Trainer(make_corridor, policy, GiGPO(), config, expert=corridor_expert)
+    trainer = Trainer(make_corridor, policy, algorithm, config, expert=corridor_expert)
     result = trainer.train(resume_from_checkpoint=folder if "resume" in sys.argv else None)
     if trainer.accelerator.is_main_process:
         outcome = {"stopped": result.stopped, "processes": trainer.accelerator.num_processes}

@@ -3,16 +3,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentgym.errors import ConfigError
 from agentgym.training import SFTConfig, TrainConfig, load_config
+from agentgym.training.config import Settings
 
 
 def test_there_are_few_settings_and_each_is_described() -> None:
     for model in (TrainConfig, SFTConfig):
-        assert len(model.model_fields) <= 25
+        assert len(model.model_fields) <= 27
         assert all(field.description for field in model.model_fields.values())
 
 
@@ -64,6 +66,21 @@ def test_files_are_read_and_overrides_win(tmp_path: Path, name: str, text: str) 
     config = load_config(TrainConfig, tmp_path / name, {"warm_start.steps": "7", "groups": 9})
     assert (config.iterations, config.groups) == (3, 9)
     assert (config.warm_start.steps, config.warm_start.seed) == (7, 2)
+
+
+def test_settings_are_named_at_any_depth_and_what_stands_beside_them_stays(tmp_path: Path) -> None:
+    class Tree(Settings):
+        options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+    file = tmp_path / "a.yaml"
+    file.write_text("options: {a: {b: {c: 1, d: 2}}, e: 3, f: 4}")
+    given = {"options.a.b.c": 5, "options.a.b.g": 6, "options.e.h.i": 7}
+    assert load_config(Tree, file, given).options == {
+        "a": {"b": {"c": 5, "d": 2, "g": 6}},
+        "e": {"h": {"i": 7}},
+        "f": 4,
+    }
+    assert load_config(Tree, None, {"options": {"a": {"b": 1}}, "options.a.c": 2}).options == {"a": {"b": 1, "c": 2}}
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym.algos import GRPO
-from agentgym.batch import StepBatch
+from agentgym.batch import Credit, StepBatch
 from agentgym.episodes import Context, Episode, Group, Step
 from agentgym.policies import Transcript, Window
+from agentgym.policies.packing import TrainSequence, bins, pack, sequences_of
 from agentgym.policies.scoring import TokenScorer
 from agentgym.rollouts import GroupCollector
-from agentgym.training.packing import TokenColumns, TrainSequence, bins, pack, sequences_of, split_minibatches
+from agentgym.training.packing import TokenColumns, split_minibatches
 from tests.training.small import make_corridor, small_policy
+
+
+def _credit(values: npt.ArrayLike) -> Credit:
+    return Credit(np.asarray(values, np.float32), level="token")
 
 
 def _step(prompt: int, response: int, first: int) -> Step:
@@ -54,7 +60,7 @@ def test_every_response_token_is_in_exactly_one_microbatch(
     recorded = [_episode(i, context, steps) for i, steps in enumerate(episodes)]
     batch = StepBatch.from_groups([Group("g", tuple(recorded))])
     sequences = sequences_of(recorded)
-    columns = TokenColumns(batch, np.zeros(len(batch.token_ids), np.float32), torch.device("cpu"))
+    columns = TokenColumns(batch, _credit(np.zeros(len(batch.token_ids))), torch.device("cpu"))
     seen: list[int] = []
     counted = np.zeros(3, int)
     for part in split_minibatches(sequences, minibatches, np.random.default_rng(0)):
@@ -93,7 +99,7 @@ def test_bins_run_from_long_to_short_and_respect_the_budget(sizes: list[int], bu
 def test_an_idle_microbatch_counts_no_token() -> None:
     episode = _episode(0, "transcript", [(3, 2), (1, 4)])
     batch = StepBatch.from_groups([Group("g", (episode,))])
-    columns = TokenColumns(batch, np.ones(6, np.float32), torch.device("cpu"))
+    columns = TokenColumns(batch, _credit(np.ones(6)), torch.device("cpu"))
     real, idle = pack(sequences_of([episode]), 100, processes=2)
     logp = torch.zeros(6, requires_grad=True)
     tokens = columns.take(idle, columns.totals(sequences_of([episode])), logp, None, None)
@@ -109,10 +115,36 @@ def test_an_idle_microbatch_counts_no_token() -> None:
 def test_token_columns_repeat_their_row() -> None:
     episodes = [_episode(0, "transcript", [(3, 2), (1, 1)]), _episode(1, "transcript", [(2, 3)])]
     batch = StepBatch.from_groups([Group("g", tuple(episodes))])
-    columns = TokenColumns(batch, np.arange(6, dtype=np.float32), torch.device("cpu"))
+    columns = TokenColumns(batch, _credit(np.arange(6)), torch.device("cpu"))
     assert columns.row.tolist() == [0, 0, 1, 2, 2, 2]
     assert columns.episode.tolist() == [0, 0, 0, 1, 1, 1]
     assert columns.tokens_in_row.tolist() == [2, 2, 1, 3, 3, 3]
+
+
+@pytest.mark.parametrize(("level", "mask"), [("row", [1, 0, 1, 1, 0, 0]), ("token", [1] * 6)])
+def test_a_value_has_a_target_at_each_token_or_at_the_first_of_a_row(level: str, mask: list[int]) -> None:
+    episodes = [_episode(0, "transcript", [(3, 2), (1, 1)]), _episode(1, "transcript", [(2, 3)])]
+    batch = StepBatch.from_groups([Group("g", tuple(episodes))])
+    size = 3 if level == "row" else 6
+    values, returns = np.arange(size) / 4, np.arange(size, dtype=np.float32) + 1
+    valued = batch.with_columns(value=values) if level == "row" else batch.with_token_columns(value=values)
+    credit = Credit(np.ones(size, np.float32), level=level, returns=returns)  # type: ignore[arg-type]
+    columns = TokenColumns(valued, credit, torch.device("cpu"))
+    real, idle = pack(sequences_of(episodes), 100, processes=2)
+    now = torch.zeros(6)
+    tokens = columns.take(real, (6, 3, 2), torch.zeros(6), None, None, now)
+    repeated = np.repeat(np.arange(3), [2, 1, 3]) if level == "row" else np.arange(6)
+    assert tokens.values is now
+    assert tokens.value_mask is not None
+    assert tokens.returns is not None
+    assert tokens.old_values is not None
+    at = real.tokens.numpy()
+    assert tokens.value_mask.tolist() == np.array(mask, bool)[at].tolist()
+    assert tokens.returns.tolist() == returns[repeated[at]].tolist()
+    assert tokens.old_values.tolist() == values[repeated[at]].tolist()
+    nothing = columns.take(idle, (6, 3, 2), torch.zeros(6), None, None, now)
+    assert nothing.value_mask is not None
+    assert not nothing.value_mask.any()
 
 
 @pytest.mark.parametrize("context", [Transcript(instruction=None), Window(2, instruction=None, show_admissible=False)])
@@ -124,7 +156,7 @@ def test_no_gradient_reaches_an_observation_token(context: Transcript | Window) 
     batch = StepBatch.from_groups(groups)
     sequences = sequences_of(episodes)
     (micro,) = pack(sequences, 10**6)
-    columns = TokenColumns(batch, np.ones(len(batch.token_ids), np.float32), torch.device("cpu"))
+    columns = TokenColumns(batch, _credit(np.ones(len(batch.token_ids))), torch.device("cpu"))
     states: list[torch.Tensor] = []
     decoder = policy.model.get_decoder()
     handle = decoder.register_forward_hook(lambda *call: states.append(call[2].last_hidden_state))

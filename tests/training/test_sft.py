@@ -8,10 +8,10 @@ import torch
 from agentgym.episodes import Episode
 from agentgym.errors import ConfigError
 from agentgym.policies import HFPolicy
+from agentgym.policies.packing import collate, sequences_of
 from agentgym.policies.scoring import TokenScorer
 from agentgym.rollouts import demonstrate
 from agentgym.training import SFTConfig, finetune
-from agentgym.training.packing import collate, sequences_of
 from agentgym.training.sft import _backward
 from agentgym.training.weights import weights_digest
 from tests.training.small import corridor_expert, make_corridor, small_policy

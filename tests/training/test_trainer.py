@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentgym.algos import GRPO, Algorithm, AlgorithmConfig, GiGPO
 from agentgym.batch import Credit, StepBatch
-from agentgym.contracts import LearnerSpec, Loss, TokenBatch
+from agentgym.contracts import LearnerContext, LearnerSpec, Loss, TokenBatch
+from agentgym.episodes import Episode
 from agentgym.errors import AlgorithmError, ConfigError, MissingExtraError, TrainingError
 from agentgym.storage import read_groups
 from agentgym.training import Callback, Trainer
@@ -211,7 +212,12 @@ class Counter:
     def __init__(self, first: int) -> None:
         self.batches = first
 
-    def update(self, batch: StepBatch) -> StepBatch:
+    def setup(self, context: LearnerContext) -> None:
+        self.seed = context.seed
+
+    def update(self, batch: StepBatch, episodes: Sequence[Episode]) -> StepBatch:
+        assert self.seed == 0
+        assert len(episodes) == batch.episode.max() + 1
         self.batches += 1
         return batch.with_columns(count=np.full(len(batch), self.batches))
 

@@ -9,12 +9,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym.algos.functional.losses import clipped_surrogate, kl_divergence, policy_loss, token_weights
+from agentgym.algos.functional.losses import (
+    clipped_surrogate,
+    kl_divergence,
+    policy_loss,
+    sequence_log_ratio,
+    token_weights,
+)
 from agentgym.contracts import Loss, TokenBatch
 from agentgym.errors import AlgorithmError
 from tests import reference
 
-AGGREGATIONS = ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+AGGREGATIONS = ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 DEFAULTS: dict[str, Any] = {
     "clip_low": 0.2,
     "clip_high": 0.28,
@@ -23,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "kl_estimator": "k3",
     "entropy_coef": 0.0,
     "aggregation": "token-mean",
+    "norm_tokens": 7,
 }
 
 
@@ -71,7 +78,7 @@ def loss(tokens: TokenBatch, **settings: Any) -> Loss:
 MASKS = st.lists(st.lists(st.booleans(), max_size=4), min_size=1, max_size=5).filter(lambda m: any(map(any, m)))
 
 
-@given(MASKS, st.integers(0, 99), st.sampled_from(AGGREGATIONS), st.sampled_from(["k1", "k2", "k3"]))
+@given(MASKS, st.integers(0, 99), st.sampled_from(AGGREGATIONS), st.sampled_from(["k1", "k2", "k3", "abs"]))
 def test_equals_the_loop_with_empty_and_masked_rows(masks: list[list[bool]], seed: int, how: Any, kl: Any) -> None:
     tokens = token_batch(masks, seed)
     rows: list[list[float]] = [[] for _ in masks]
@@ -85,7 +92,7 @@ def test_equals_the_loop_with_empty_and_masked_rows(masks: list[list[bool]], see
         value += 0.3 * reference.kl(float(tokens.logp[i]), float(tokens.ref_logp[i]), kl)
         rows[int(tokens.row[i])].append(value - 0.1 * float(tokens.entropy[i]))
     total = loss(tokens, aggregation=how, kl_coef=0.3, kl_estimator=kl, entropy_coef=0.1).total
-    assert float(total) == pytest.approx(reference.aggregate(rows, how), rel=1e-12, abs=1e-14)
+    assert float(total) == pytest.approx(reference.aggregate(rows, how, 7), rel=1e-12, abs=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +225,7 @@ def test_weights_sum_to_one_except_for_token_sums() -> None:
     assert token_weights(tokens, "token-mean").tolist() == pytest.approx([0.2] * 5)
     assert token_weights(tokens, "seq-mean-token-sum").tolist() == pytest.approx([1 / 3] * 5)
     assert token_weights(tokens, "seq-mean-token-mean").tolist() == pytest.approx([1 / 6] * 4 + [1 / 3])
+    assert token_weights(tokens, "seq-mean-token-sum-norm", 4).tolist() == pytest.approx([1 / 12] * 5)
 
 
 @pytest.mark.parametrize("advantage", [1.5, -1.5])
@@ -245,3 +253,92 @@ def test_a_step_down_the_loss_moves_the_sampled_token_by_the_sign_of_its_advanta
     )
     loss(tokens).total.backward()
     torch.testing.assert_close(exact.grad, gradient, rtol=1e-6, atol=1e-8)
+
+
+SEQUENCE: dict[str, Any] = {"ratio": "sequence", "aggregation": "seq-mean-token-mean", "dual_clip": None}
+
+
+def leaf(tokens: TokenBatch) -> tuple[TokenBatch, torch.Tensor]:
+    logp = tokens.logp.detach().clone().requires_grad_()
+    return dataclasses.replace(tokens, logp=logp), logp
+
+
+def per_row(tokens: TokenBatch, rows: int) -> TokenBatch:
+    """Give all tokens of a row one advantage, as row-level credit does."""
+    advantage = torch.randn(rows, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return dataclasses.replace(tokens, advantage=advantage[tokens.row])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_sequence_ratio_has_the_value_and_the_gradient_of_the_ratio_of_whole_rows(seed: int) -> None:
+    masks = [[True, True, False, True], [True], [False, True, True, True, True]]
+    tokens, logp = leaf(per_row(token_batch(masks, seed), len(masks)))
+    total = loss(tokens, **SEQUENCE).total
+    total.backward()
+
+    direct = tokens.logp.detach().clone().requires_grad_()
+    expected = torch.zeros((), dtype=torch.float64)
+    for row in range(len(masks)):
+        members = (tokens.row == row) & tokens.mask
+        ratio = (direct - tokens.old_logp)[members].mean().exp()
+        advantage = tokens.advantage[members][0]
+        expected = expected - torch.minimum(advantage * ratio, advantage * ratio.clamp(0.8, 1.28)) / len(masks)
+    expected.backward()
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(logp.grad, direct.grad)
+
+
+def test_a_clipped_row_has_no_gradient_and_an_unclipped_one_has() -> None:
+    tokens, logp = leaf(
+        token_batch(
+            [[True, True], [True, True]],
+            logp=torch.tensor([0.0, -1.0, 0.0, -1.0]),
+            old_logp=torch.tensor([-1.0, -2.0, -0.1, -1.1]),
+            advantage=torch.ones(4),
+        )
+    )
+    result = loss(tokens, **SEQUENCE)
+    result.total.backward()
+    assert result.total.item() == pytest.approx(-(1.28 + math.exp(0.1)) / 2)
+    assert logp.grad is not None
+    assert logp.grad.tolist() == pytest.approx([0, 0, -math.exp(0.1) / 4, -math.exp(0.1) / 4])
+    assert float(result.metrics["clip_ratio/high_mean"]) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_one_token_have_the_same_ratio_either_way(seed: int) -> None:
+    tokens, logp = leaf(token_batch([[True], [True], [True]], seed))
+    loss(tokens, **SEQUENCE).total.backward()
+    twin, other = leaf(tokens)
+    loss(twin, **{**SEQUENCE, "ratio": "token"}).total.backward()
+    torch.testing.assert_close(logp.grad, other.grad)
+
+
+def test_sequence_ratios_sum_over_micro_batches_of_whole_rows_and_refuse_parts() -> None:
+    tokens = token_batch([[True, True, False], [True], [True, True]])
+    whole = loss(tokens, **SEQUENCE)
+    parts = [loss(part(tokens, tokens.row == row), **SEQUENCE) for row in range(3)]
+    assert sum(float(p.total) for p in parts) == pytest.approx(float(whole.total), rel=1e-12)
+    with pytest.raises(AlgorithmError, match="whole rows"):
+        loss(part(tokens, torch.tensor([True, False, False, True, True, True])), **SEQUENCE)
+
+
+def test_nothing_under_the_mask_reaches_a_sequence_ratio() -> None:
+    clean = token_batch([[True, False, True]])
+    dirty = dataclasses.replace(clean, logp=clean.logp.clone().where(clean.mask, torch.tensor(math.nan)))
+    dirty, logp = leaf(dirty)
+    total = loss(dirty, **SEQUENCE).total
+    total.backward()
+    assert total.item() == loss(clean, **SEQUENCE).total.item()
+    assert logp.grad is not None
+    assert logp.grad[1].item() == 0.0
+
+
+def test_log_s_is_at_most_ten_and_then_without_gradient() -> None:
+    logp = torch.tensor([0.0, 0.0], requires_grad=True)
+    row = torch.tensor([0, 0])
+    log_s = sequence_log_ratio(logp, torch.tensor([18.0, 4.0]), row, torch.tensor([2.0, 2.0]))
+    log_s.sum().backward()
+    assert log_s.tolist() == [10.0, 10.0]
+    assert logp.grad is not None
+    assert logp.grad.tolist() == [0.0, 0.0]

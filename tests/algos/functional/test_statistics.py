@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentgym.algos.functional.statistics import normalise, segments
+from agentgym.algos.functional.statistics import normalise, segments, whiten
 from agentgym.errors import AlgorithmError
 from tests import reference
 
@@ -92,3 +92,25 @@ def test_segments_know_their_sizes_and_ties() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert run([], [], std="sample", lone="raise").shape == (0,)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whitening_has_mean_zero_and_variance_one_whatever_the_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.choice([10 * 0.95**k for k in range(9)], size=2 + 5 * seed)
+    values[0] += 1  # never all equal
+    whitened = whiten(values, eps=1e-12)
+    assert whitened.mean() == pytest.approx(0, abs=1e-12)
+    assert whitened.var(ddof=1) == pytest.approx(1)
+    np.testing.assert_allclose(whitened, (values - values.mean()) / values.std(ddof=1))
+    shuffle = rng.permutation(len(values))
+    assert whiten(values[shuffle], eps=1e-12).tolist() == whitened[shuffle].tolist()
+
+
+@pytest.mark.parametrize("values", [[], [3.7], [0.1 * 3] * 7])
+def test_whitening_equal_values_gives_literal_zeros(values: list[float]) -> None:
+    assert whiten(np.array(values, np.float64)).tolist() == [0.0] * len(values)
+
+
+def test_the_epsilon_of_whitening_is_added_to_the_variance() -> None:
+    assert whiten(np.array([0.0, 2.0]), eps=2.0).tolist() == [-0.5, 0.5]

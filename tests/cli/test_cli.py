@@ -20,7 +20,7 @@ from agentgym.registration import ENVIRONMENTS
 from agentgym.storage import read_groups
 from tests.worlds import Corridor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -86,7 +86,7 @@ def test_play_can_be_left(run: Run, corridor: str, typed: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["play", "ALFWord-v0"], 2, "Did you mean 'ALFWorld-v0'?"),
+        (["play", "ALFWord-v0"], 2, "Did you mean 'ALFWorld-v0'"),
         (["play", "Corridor-v0", "--task", "corridor/7"], 1, "no task 'corridor/7' here"),
         (["play", "Corridor-v0", "--split", "train"], 2, "split"),
         (["trian"], 2, "trian"),

@@ -1,0 +1,201 @@
+"""Which methods are measured, with the columns that a learner would bring filled in exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from agentgym.algos import get_algorithm, list_algorithms
+from agentgym.algos.base import Algorithm
+from agentgym.batch import StepBatch
+from agentgym.envs.finite import FiniteMDP, solve
+from agentgym.errors import AgentGymError, ConfigError, MissingExtraError
+from agentgym.evaluation.creditbench.sampling import Sample, play
+
+__all__ = ["ORACLES", "VARIANTS", "Method", "find_methods", "method_credit", "with_oracles"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+VARIANTS = ("grpo:std=null", "gigpo:gamma=1", "gigpo:std=null", "gigpo:std=null+gamma=1", "gigpo:anchor=state")
+"""Settings that are measured beside the defaults, if no methods are named."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method under a name.
+
+    Attributes:
+        name: As it was asked for, ``gigpo`` or ``gigpo:gamma=1``.
+        algorithm: The method, or None for the exact advantage itself.
+    """
+
+    name: str
+    algorithm: Algorithm[Any] | None
+
+    @property
+    def gamma(self) -> float:
+        """The method's own discount, 1 if it has none."""
+        return float(getattr(getattr(self.algorithm, "config", None), "gamma", 1.0))
+
+
+def find_methods(names: Sequence[str] | None = None) -> tuple[list[Method], dict[str, str]]:
+    """Build methods by name.
+
+    Args:
+        names: Names of algorithms or presets, with settings behind a colon: ``gigpo:gamma=1+std=null``; ``oracle`` is
+            the exact advantage. None for the oracle, every algorithm, and ``VARIANTS``.
+
+    Returns:
+        The methods, and for each that was not asked for by name and cannot be measured the reason.
+
+    Raises:
+        ConfigError: If a named one does not exist, a setting is wrong, or it cannot be measured.
+    """
+    found, left_out = [], {}
+    for name in names if names is not None else ("oracle", *list_algorithms(), *VARIANTS):
+        try:
+            method = _method(name)
+            reason = _obstacle(method)
+        except MissingExtraError as error:
+            reason = str(error)
+        if not reason:
+            found.append(method)
+        elif names is not None:
+            raise ConfigError(f"{name} cannot be measured here: {reason}")
+        else:
+            left_out[name] = reason
+    return found, left_out
+
+
+def _method(name: str) -> Method:
+    if name == "oracle":
+        return Method(name, None)
+    base, _, given = name.partition(":")
+    settings = {}
+    for item in given.split("+") if given else ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"{name!r}: settings are written {base}:key=value+key=value")
+        settings[key] = yaml.safe_load(value)
+    return Method(name, get_algorithm(base, **settings))
+
+
+def _obstacle(method: Method) -> str:
+    """Return why a method cannot be measured, or nothing."""
+    columns = {} if method.algorithm is None else method.algorithm.columns
+    if missing := sorted(set(columns) - set(ORACLES)):
+        return f"it reads the column {missing[0]!r}, which has no exact counterpart in a finite world"
+    return ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    mdp: FiniteMDP
+    policy: Floats
+    horizon: int
+    sample: Sample
+    gamma: float
+    rng: np.random.Generator
+
+
+def _value(s: _Setting) -> Floats:
+    v = solve(s.mdp, s.policy, s.horizon, s.gamma).v
+    return v[s.sample.left, s.sample.batch.state]
+
+
+def _next_value(s: _Setting) -> Floats:
+    v = solve(s.mdp, s.policy, s.horizon, s.gamma).v
+    return v[s.sample.left - 1, s.sample.successor]
+
+
+def _entropy(s: _Setting) -> Floats:
+    logs = np.log(np.where(s.policy > 0, s.policy, 1.0))
+    of_text: Floats = -(s.policy * logs).sum(1)
+    return of_text[s.sample.batch.anchor]
+
+
+def _reference(s: _Setting) -> Floats:
+    return np.log(s.mdp.uniform()[s.sample.batch.anchor, s.sample.action])
+
+
+def _logprob(s: _Setting) -> Floats:
+    return np.log(s.policy[s.sample.batch.anchor, s.sample.action])
+
+
+def _baseline(s: _Setting) -> Floats:
+    greedy = np.zeros(s.policy.shape)
+    greedy[np.arange(len(greedy)), s.policy.argmax(1)] = 1.0
+    _, _, rewards, _ = play(s.mdp, greedy, s.mdp.start[s.sample.task], s.horizon, s.rng)
+    of_group: Floats = rewards.sum(1)
+    return of_group[s.sample.batch.group]
+
+
+ORACLES: Mapping[str, tuple[str, Callable[[_Setting], Floats]]] = {
+    "value": ("V of the hidden state and steps left, exact, at the method's own gamma; in [0, 1]", _value),
+    "next_value": (
+        "the same of the state after the row, 0 at the limit, which counts as failure; in [0, 1]",
+        _next_value,
+    ),
+    "entropy": ("entropy of the policy given the text, exact; in [0, log A]", _entropy),
+    "ref_logprob": ("log-probability of the action under the uniform policy", _reference),
+    "logprob": ("log-probability of the action under the policy that acts", _logprob),
+    "baseline": ("return of one greedy episode of the group's task, sampled; in [0, 1]", _baseline),
+}
+"""Column that a learner or collector would bring → what it holds here, and how it is made. Each row has one token."""
+
+
+def with_oracles(
+    method: Method, mdp: FiniteMDP, policy: Floats, horizon: int, sample: Sample, rng: np.random.Generator
+) -> StepBatch:
+    """Return the sample's batch with the columns that a method reads, exactly as ``ORACLES`` says."""
+    batch = sample.batch
+    if method.algorithm is None:
+        return batch
+    setting = _Setting(mdp, policy, horizon, sample, method.gamma, rng)
+    for name, column in method.algorithm.columns.items():
+        values = ORACLES[name][1](setting)
+        if column.level == "row":
+            batch = batch.with_columns(**{name: values})
+        else:
+            batch = batch.with_token_columns(**{name: values.astype(np.float32)})
+    return batch
+
+
+def method_credit(method: Method, batch: StepBatch, sample: Sample, advantage: Floats) -> tuple[Floats, Floats | None]:
+    """Return the credit of each row and, if the method has one, its step component.
+
+    A method that promises locality sees all batches at once, another one batch at a time, as in training.
+
+    Args:
+        method: The method.
+        batch: The sample's batch with the columns that the method reads.
+        sample: The sample.
+        advantage: The exact advantage of each row, which is the oracle's credit, [R].
+
+    Raises:
+        ConfigError: If the method fails; the message names it.
+    """
+    if method.algorithm is None:
+        return advantage, None
+    if "locality" in method.algorithm.laws:
+        rows = [np.arange(len(batch))]
+    else:
+        rows = np.split(np.arange(len(batch)), np.flatnonzero(np.diff(sample.part)) + 1)
+    credits, steps = [], []
+    for chosen in rows:
+        part = batch if len(rows) == 1 else batch.take(chosen)
+        try:
+            credit = method.algorithm.credit(part)
+        except AgentGymError as error:
+            raise ConfigError(f"{method.name} cannot be measured: {error}") from error
+        credits.append(credit.per_token(part))  # rows and tokens are one and the same here
+        if "step" in credit.components:
+            steps.append(credit.components["step"])
+    step = np.concatenate(steps).astype(np.float64) if steps else None
+    return np.concatenate(credits).astype(np.float64), step

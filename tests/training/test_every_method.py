@@ -1,0 +1,36 @@
+"""Every method trains by its name: its collector plays, its learners bring what it reads, its loss is finite."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from agentgym.algos import ALGORITHMS, get_algorithm
+from agentgym.training import Trainer
+from agentgym.training.callbacks import Callback
+from tests.training.small import make_corridor, small_config, small_policy
+
+
+class Metrics(Callback):
+    """Keeps the metrics of the iterations."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+
+    def on_iteration(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        self.seen.append(metrics)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_one_iteration(tmp_path: Path, name: str) -> None:
+    metrics = Metrics()
+    config = small_config(tmp_path / "run", iterations=1, save_every=0, group_size=3)
+    policy = small_policy(constrain="admissible")
+    Trainer(make_corridor, policy, get_algorithm(name), config, callbacks=[metrics], display=False).train()
+    (seen,) = metrics.seen
+    assert math.isfinite(seen["loss"])
+    assert math.isfinite(seen["grad_norm"])
+    assert seen["updates"] == 1
+    assert seen["skipped_updates"] == 0
