@@ -32,6 +32,7 @@ CUTS = {
     "play": "",
     "envs": "",
     "algos": "",
+    "creditbench": "--algos grpo,gigpo --worlds Chain-v0 --batches 3 --horizons 5 --skills 0.5",
 }
 CODE_CUTS = {
     'env="ALFWorld-v0",': 'env="ALFWorld-v0", env_kwargs={"max_episode_steps": 20},',
