@@ -74,10 +74,10 @@ def test_a_run_with_a_critic_goes_on_bit_for_bit(tmp_path: Path, options: dict[s
     assert ("trunk.norm.weight" in one) == (not options.get("shared"))
 
 
-def test_micro_batches_do_not_change_the_critic(tmp_path: Path) -> None:
+def test_micro_batches_and_checkpointing_do_not_change_the_critic(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"iterations": 2, "learning_rate": 0.003}
     one = run(tmp_path / "one", PPO(), **settings)
-    many = run(tmp_path / "many", PPO(), tokens_per_microbatch=120, **settings)
+    many = run(tmp_path / "many", PPO(), tokens_per_microbatch=120, gradient_checkpointing=True, **settings)
     for name in ("value_loss", "loss", "critic_grad_norm", "credit/value_mean"):
         assert [row[name] for row in many] == pytest.approx([row[name] for row in one], rel=1e-4, abs=1e-7), name
 
