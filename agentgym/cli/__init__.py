@@ -19,6 +19,7 @@ from agentgym.cli.algos import algos as _algos
 from agentgym.cli.compare import CompareSettings as CompareSettings
 from agentgym.cli.compare import compare as _compare
 from agentgym.cli.console import console as _console
+from agentgym.cli.credit import credit as _credit
 from agentgym.cli.creditbench import CreditBenchSettings as CreditBenchSettings
 from agentgym.cli.creditbench import creditbench as _creditbench
 from agentgym.cli.envs import envs as _envs
@@ -54,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "play": _play,
     "envs": _envs,
     "algos": _algos,
+    "credit": _credit,
     "creditbench": _creditbench,
 }
 """Every command by name, in the order of ``--help``."""
