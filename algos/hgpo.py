@@ -120,7 +120,7 @@ class HGPO(AnchoredAlgorithm[HGPOConfig]):
     laws: ClassVar[frozenset[str]] = GRPO.laws - {"zero-sum", "lone"}
     exemptions: ClassVar[Mapping[str, str]] = {
         **GRPO.exemptions,
-        "lone": "a row alone in its anchor gets 0; a lone episode counts in the base group alone, as one item of several",
+        "lone": "a row alone in its anchor gets 0; a lone episode counts in the base group only, one item of several",
         "zero-sum": "each row averages over its own depths, so the rows of an anchor are weighed differently",
     }
 
