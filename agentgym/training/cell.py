@@ -26,7 +26,7 @@ from agentgym.training.grid import Cell
 from agentgym.training.loggers import write_json
 from agentgym.training.trainer import Trainer
 from agentgym.training.warm_start import warm_start
-from agentgym.training.weights import save_weights, weights_digest
+from agentgym.training.weights import load_weights, save_weights, weights_digest
 
 __all__ = ["Measure", "check_start", "make_start", "stop_with_parent", "train_cell"]
 
@@ -98,7 +98,8 @@ def make_start(
 
         def fill(path: Path) -> None:
             save_weights(policy, path / "model")
-            digest = weights_digest(HFPolicy.from_pretrained(path / "model").model)
+            load_weights(policy, path / "model")  # the digest is of what the cells will read
+            digest = weights_digest(policy.model)
             start = {"model": policy.name, "digest": digest, "figures": figures, "warm_start": made}
             write_json(path / "start.json", start)
 
