@@ -93,14 +93,17 @@ def _families(report: Report) -> list[tuple[str, ...]]:
 
 
 def _cell(found: Interval | None) -> str:
-    return "-" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    """Return a metric, give or take the longer side of its interval; the file has both ends."""
+    if found is None:
+        return "-"
+    return f"{found.value:.2f} ±{max(found.value - found.low, found.high - found.value):.2f}"
 
 
 def _by_method(report: Report, title: str, metrics: Sequence[str]) -> Table:
     legend = "\n".join(f"{name.replace('_', ' ')}: {METRICS[name]}" for name in metrics)
-    table = Table("method", title=f"{title}; mean over settings [95% interval]", caption=legend, caption_justify="left")
+    table = Table("method", title=f"{title}; mean over settings, ± 95%", caption=legend, caption_justify="left")
     for name in metrics:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(name.replace("_", " "), justify="right", min_width=len("0.00 ±0.00"))
     for names in _families(report):
         table.add_row(", ".join(names), *(_cell(report.mean(names[0], name)) for name in metrics))
     return table
@@ -109,7 +112,7 @@ def _by_method(report: Report, title: str, metrics: Sequence[str]) -> Table:
 def _by_world(report: Report) -> Table:
     table = Table("method", title="Cosine of the expected gradient / of one batch, by world")
     for world in report.worlds:
-        table.add_column(world.removesuffix("-v0"), justify="right")
+        table.add_column(world.removesuffix("-v0"), justify="right", min_width=len("0.00 / 0.00"), overflow="fold")
 
     def short(found: Interval | None) -> str:
         return "-" if found is None else f"{found.value:.2f}"
