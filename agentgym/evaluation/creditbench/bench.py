@@ -219,15 +219,8 @@ def credit_bench(
         ConfigError: If a world, method or number cannot be used; said before any work.
     """
     began = time.perf_counter()
-    for name, numbers, least in (
-        ("horizons", horizons, 1),
-        ("group_sizes", group_sizes, 2),
-        ("groups", [groups], 1),
-        ("batches", [batches], 3),
-        ("resamples", [resamples], 1),
-    ):
-        if not numbers or min(numbers) < least:
-            raise ConfigError(f"{name}={list(numbers)}: must be at least {least}")
+    _check(horizons=(horizons, 1), group_sizes=(group_sizes, 2), groups=([groups], 1))
+    _check(batches=([batches], 3), resamples=([resamples], 1))
     methods, left_out = find_methods(algos)
     processes = {world: _process(world) for world in worlds}
     policies, returns = _policies(processes, horizons, skills)
@@ -239,19 +232,22 @@ def credit_bench(
         setting = _Setting(processes[world], policies[world, horizon, skill], horizon, group_size, groups, batches)
         for target, method, metrics in setting.measure(methods, resamples, rng):
             records.append(Record(world, horizon, group_size, skill, target, method, metrics))
-    settings = {
+    settings: dict[str, Any] = {
         "algos": [method.name for method in methods],
         "worlds": list(worlds),
         "horizons": list(horizons),
         "group_sizes": list(group_sizes),
         "skills": list(skills),
-        "groups": groups,
-        "batches": batches,
-        "resamples": resamples,
-        "seed": seed,
+        **{"groups": groups, "batches": batches, "resamples": resamples, "seed": seed},
     }
     about = {world: _about(mdp) for world, mdp in processes.items()}
     return Report(settings, about, returns, records, left_out, time.perf_counter() - began)
+
+
+def _check(**limits: tuple[Sequence[int], int]) -> None:
+    for name, (numbers, least) in limits.items():
+        if not numbers or min(numbers) < least:
+            raise ConfigError(f"{name}={list(numbers)}: must be at least {least}")
 
 
 def _process(world: str) -> FiniteMDP:
