@@ -25,14 +25,17 @@ def run(folder: Path, algorithm: Any, **settings: Any) -> list[dict[str, float]]
     return [row for row in metrics(folder) if "loss" in row]
 
 
-@pytest.mark.parametrize(("level", "shared"), [("turn", False), ("token", True)])
-def test_the_critic_learns(tmp_path: Path, level: Any, shared: bool) -> None:
+@pytest.mark.parametrize(("level", "shared", "rate"), [("turn", False, 30.0), ("token", True, 300.0)])
+def test_the_critic_learns_to_tell_states_apart(tmp_path: Path, level: Any, shared: bool, rate: float) -> None:
     # The policy all but stands still, so that the values have something to settle on.
-    algorithm = PPO(level=level, shared=shared, critic_rate=300.0, gamma=0.9, value_clip=None)
-    rows = run(tmp_path / "run", algorithm, iterations=12, epochs=2, learning_rate=1e-4, save_every=0)
+    algorithm = PPO(level=level, shared=shared, critic_rate=rate, gamma=0.9, value_clip=None)
+    settings: dict[str, Any] = {"groups": 4, "epochs": 2, "minibatches": 2, "learning_rate": 1e-4, "save_every": 0}
+    rows = run(tmp_path / "run", algorithm, iterations=14, **settings)
     assert rows[0]["credit/value_mean"] == 0
     assert rows[0]["credit/value_explained_variance"] == pytest.approx(0, abs=1e-6)
     assert np.mean([row["value_loss"] for row in rows[-4:]]) < 0.5 * rows[0]["value_loss"]
+    # A constant would explain nothing, however much it lowered the loss.
+    assert np.mean([row["credit/value_explained_variance"] for row in rows[-4:]]) > 0.15
     assert all(row["critic_grad_norm"] > 0 and row["grad_norm"] > 0 for row in rows)
 
 
