@@ -5,9 +5,10 @@ What a check must find, it finds here: nothing depends on what hypothesis happen
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -177,10 +178,12 @@ def battery(columns: Mapping[str, Column] | None = None) -> dict[str, StepBatch]
     and look-alike states, truncated and terminated ends, invalid rows, empty responses, one-step episodes and
     episodes of very different length; half of them with their rows shuffled.
 
+    Each call makes new arrays, so that what a method does to one batch reaches no other.
+
     Args:
         columns: What the algorithm declares; none by default.
     """
     return {
-        name: with_declared_columns(replace(batch), columns or {}, seed)
+        name: with_declared_columns(copy.deepcopy(batch), columns or {}, seed)
         for seed, (name, batch) in enumerate(_batches().items())
     }

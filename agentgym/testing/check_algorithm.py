@@ -101,8 +101,8 @@ def _first(law: str, algorithm: Algorithm[Any], batch: StepBatch) -> str | None:
 
 
 def _check_battery(algorithm: Algorithm[Any], new: Algorithm[Any], laws: list[str]) -> None:
-    batches = battery(algorithm.columns)
     for law in laws:
+        batches = battery(algorithm.columns)
         asked = new if law == "purity" else algorithm
         refused: dict[str, AlgorithmError] = {}
         for name, batch in batches.items():

@@ -100,10 +100,8 @@ def _lone_groups(batch: StepBatch) -> Bools:
     return np.array([sizes[g] == 1 for g in batch.group], np.bool_)
 
 
-def _without_raw_groups(algorithm: Algorithm[Any], batch: StepBatch) -> StepBatch:
-    """Return the batch without lone episodes where those keep their raw return by choice."""
-    if getattr(algorithm.config, "lone", "zero") == "zero":
-        return batch
+def _with_peers(batch: StepBatch) -> StepBatch:
+    """Return the batch without lone episodes, which have a law of their own."""
     return batch.take(np.flatnonzero(~_lone_groups(batch)))
 
 
@@ -123,7 +121,8 @@ def _differing(first: Credit, second: Credit, at: npt.NDArray[Any], rows: npt.ND
 
 def zero_sum(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     """Centred parts sum to zero over the units of their base, within max|x| n 2⁻²² / (std + ε)."""
-    batch = _without_raw_groups(algorithm, batch)
+    if not len(batch := _with_peers(batch)):
+        return
     credit, units = algorithm.credit(batch), algorithm.zero_sum_units(batch)
     named = {name: codes for name, codes in units.items() if name in _parts(credit)}
     if not named:
@@ -142,6 +141,8 @@ def zero_sum(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
             behind = np.repeat(behind, np.diff(batch.token_offsets))
         for code in np.unique(codes[codes >= 0]):
             inside = codes == code
+            if inside.sum() == 1 and name == "step":
+                continue  # a lone anchor has a law of its own
             x, v = behind[inside], values[inside]
             divisor = 1.0 if std is None else x.std() + eps
             tolerance = len(v) * 2.0**-22 * (np.abs(v).max() + np.abs(x).max() / divisor)
@@ -161,7 +162,8 @@ def ties(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     for name, part in _parts(credit).items():
         if (wrong := np.flatnonzero(part != 0)).size:
             yield f"episodes that went exactly alike should get literally 0, but {name!r} is {part[wrong[0]]!s}"
-    batch = _without_raw_groups(algorithm, batch)
+    if not len(batch := _with_peers(batch)):
+        return
     value = 10 * 0.95 ** (batch.group + 7.0)
     batch = _plain(batch, np.where(_last(batch), value, 0.0))
     credit = algorithm.credit(batch)
@@ -180,7 +182,9 @@ def _tied_places(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     place = np.where(batch.t == 0, 0, lengths[batch.episode] - batch.t)
     batch = _placed(batch, place)
     credit = algorithm.credit(batch)
-    step = credit.components["step"][entries(batch, np.flatnonzero(batch.t > 0), credit.level)]
+    _, code, sizes = np.unique(np.stack([batch.group, place]), axis=1, return_inverse=True, return_counts=True)
+    shared = np.flatnonzero((batch.t > 0) & (sizes[code.reshape(-1)] > 1))
+    step = credit.components["step"][entries(batch, shared, credit.level)]
     if np.any(step != 0):
         yield f"rows of one state with equal returns should get literally 0, but 'step' is {step[step != 0][0]!s}"
 
@@ -198,7 +202,9 @@ def lone(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
         try:
             credit = variant(algorithm, lone=mode).credit(single)
         except AlgorithmError as error:
-            if mode != "raise" or not alone.any():
+            if mode in (None, "zero"):
+                raise  # refuses this batch
+            if mode == "raw" or not alone.any():
                 yield f"lone={mode!r} should give credit, but raised: {error}"
             continue
         if mode == "raise" and alone.any():
@@ -235,7 +241,8 @@ def _eighths(reward: Floats) -> Floats:
 def shift(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     """A constant on every return of one group changes nothing (γ = 1, so that it reaches every step's return)."""
     algorithm = variant(algorithm, gamma=1.0, eps=1e-3)
-    batch = _without_raw_groups(algorithm, batch)
+    if not len(batch := _with_peers(batch)):
+        return
     batch = _rewarded(batch, _eighths(batch.reward))
     before = algorithm.credit(batch)
     everything = hasattr(algorithm.config, "gamma") or "step" not in before.components
@@ -269,8 +276,8 @@ def scale(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     """A(cR) / A(R) = c (s + ε) / (c s + ε), or c without a standard deviation s; penalties are scaled too."""
     known = {name: getattr(algorithm.config, name) for name in _reward_settings(algorithm)}
     std = getattr(algorithm.config, "std", "undeclared")
-    if std is not None:  # a raw return scales with c, not like what is normalised
-        batch = _without_raw_groups(algorithm, batch)
+    if not len(batch := _with_peers(batch)):
+        return
     for c in (0.125, 3.0, 10.0):
         if "eps" in known:
             # Scaling rewards, penalties and ε alike must leave normalised credit alone: the formula for any s.
@@ -300,7 +307,6 @@ def _reward_settings(algorithm: Algorithm[Any]) -> list[str]:
 
 def _near_epsilon(algorithm: Algorithm[Any], batch: StepBatch, std: str) -> Iterator[str]:
     """Where s is as small as ε the ratio tells which standard deviation was taken."""
-    batch = _without_raw_groups(algorithm, batch)
     batch = _rewarded(batch, np.where(_last(batch), _eighths(batch.reward), 0.0))
     counted = (batch.t == 0) | (getattr(algorithm.config, "base", "episodes") == "rows")
     returns = episode_returns(batch.reward, batch.episode, batch.t)
@@ -423,7 +429,7 @@ def purity(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     Only copies are asked, so that the algorithm that is passed in has seen nothing yet.
     """
     used, fresh = copy.deepcopy(algorithm), copy.deepcopy(algorithm)
-    used.credit(_rewarded(batch, 2.0 - batch.reward[::-1]))
+    used.credit(copy.deepcopy(_rewarded(batch, 2.0 - batch.reward[::-1])))
     state = copy.deepcopy(used.state_dict())
     fresh.load_state_dict(state)
     given = copy.deepcopy(batch)
@@ -434,9 +440,9 @@ def purity(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
             yield f"credit() should leave the batch as it was, but changed {name!r}"
             return
     everywhere = np.arange(len(first.advantage))
-    again = [("from a new instance with the saved state", fresh.credit(batch))]
+    again = [("from a new instance with the saved state", fresh.credit(copy.deepcopy(batch)))]
     if not state:
-        again.append(("when asked again", used.credit(batch)))
+        again.append(("when asked again", used.credit(copy.deepcopy(batch))))
     for who, second in again:
         if problem := _differing(first, second, everywhere, everywhere):
             yield f"{who} the credit of the same batch {problem}"
@@ -448,11 +454,11 @@ CREDIT_LAWS: Mapping[str, Law] = {
     "purity": purity,
     "permutation": permutation,
     "locality": locality,
-    "lone": lone,
     "ties": ties,
     "zero-sum": zero_sum,
     "shift": shift,
     "scale": scale,
+    "lone": lone,
     "truncation": truncation,
 }
 """Checks by name, in the order in which they are made; "answers" and "purity" hold for every algorithm."""
