@@ -106,6 +106,7 @@ class Algorithm(Generic[ConfigT]):
         exemptions: Every other law, with the reason why it is not promised; ``agentgym.testing.check_algorithm``
             refuses a class that leaves a law unnamed, names it twice or gives no reason.
         columns: Columns that ``credit`` reads beyond those of every batch, by name.
+        reward_settings: Settings in units of the reward, which grow with it in the law "scale".
         config: The settings.
     """
 
@@ -113,6 +114,7 @@ class Algorithm(Generic[ConfigT]):
     laws: ClassVar[frozenset[str]] = frozenset()
     exemptions: ClassVar[Mapping[str, str]] = {}
     columns: ClassVar[Mapping[str, Column]] = {}
+    reward_settings: ClassVar[frozenset[str]] = frozenset({"eps", "format_penalty", "invalid_penalty"})
     config: ConfigT
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -89,6 +89,7 @@ class DAPO(GRPO):
         **GRPO.exemptions,
         "locality": "which groups are kept, and when a batch is full, depends on the others; their credit does not",
     }
+    reward_settings: ClassVar[frozenset[str]] = GRPO.reward_settings | {"overlong_factor"}
 
     def collector(self) -> CollectorSpec:
         """Return the collector that replaces groups whose returns are all equal."""

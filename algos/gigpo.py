@@ -17,8 +17,8 @@ Deviations, beside those of ``grpo``:
     2. ``anchor="similar"`` puts an observation into the first anchor whose first text is alike, as the reference does
        for search questions. The reference goes through the rows as they lie; here the texts of a group come in the
        order of the earliest step that saw them, then alphabetically, so that shuffling rows changes nothing. Texts
-       whose common beginning and end alone reach the threshold are alike; difflib, whose greedy blocks can miss a
-       common end, is asked about the others only.
+       whose common beginning and end alone reach the threshold are alike; the others are compared as the reference
+       does, except that long texts are compared by words, see ``first_fit``.
     3. A^S is always taken over the rows of an anchor, as in the reference; ``base`` concerns A^E.
 """
 

@@ -117,9 +117,10 @@ class HGPO(AnchoredAlgorithm[HGPOConfig]):
     [0.5, 0.625, -0.5, -0.375, 0.0, -0.125, 0.0, -0.125]
     """
 
-    laws: ClassVar[frozenset[str]] = GRPO.laws - {"zero-sum"}
+    laws: ClassVar[frozenset[str]] = GRPO.laws - {"zero-sum", "lone"}
     exemptions: ClassVar[Mapping[str, str]] = {
         **GRPO.exemptions,
+        "lone": "a row alone in its anchor gets 0; a lone episode counts in the base group only, one item of several",
         "zero-sum": "each row averages over its own depths, so the rows of an anchor are weighed differently",
     }
 
@@ -159,7 +160,7 @@ class HGPO(AnchoredAlgorithm[HGPOConfig]):
 
     def _base_item(self, batch: StepBatch) -> Floats:
         config = self.config
-        if not config.base_group:
+        if not config.base_group and config.lone != "raise":
             return np.zeros(len(batch))
         penalty = penalties(batch.format_ok, batch.valid, config.format_penalty, config.invalid_penalty)
         total = episode_returns(batch.reward, batch.episode, batch.t) - penalty

@@ -88,8 +88,8 @@ class ProgressAdvantage(GRPO):
         "truncation": "no value is bootstrapped: a truncated episode counts what it has earned",
     }
     columns: ClassVar[Mapping[str, Column]] = {
-        "logprob": Column("token", -20.0, 0.0, "log π of each response token, by default that recorded at play"),
         "ref_logprob": Column("token", -20.0, 0.0, "log π_ref of each response token; from ReferenceColumn"),
+        "logprob": Column("token", -20.0, 0.0, "log π of each response token, by default that recorded at play"),
     }
 
     def learners(self) -> list[LearnerSpec]:

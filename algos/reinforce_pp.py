@@ -168,8 +168,7 @@ class ReinforcePPBaseline(GRPO):
         centred, groups = super().relative(score, batch)
         lengths = np.diff(batch.token_offsets)
         weights = lengths if lengths.any() else np.ones(len(batch), np.int64)
-        whitened = np.zeros(len(batch))
         counted = weights > 0
-        tokens = whiten(np.repeat(centred, weights), eps=self.config.whiten_eps)
-        whitened[counted] = tokens[(np.cumsum(weights) - weights)[counted]]
+        whitened = np.zeros(len(batch))
+        whitened[counted] = whiten(centred[counted], weights=weights[counted], eps=self.config.whiten_eps)
         return whitened, groups

@@ -70,7 +70,7 @@ class SCPOConfig(GiGPOConfig):
     """Settings of the backbone that SCPO lacks, such as HGPO's ``history``, or that differ from those here."""
     bonus: float = Field(0.5, ge=0)
     """α: what a perfect match adds to the step return, as a share of what a success earns; 0 gives the backbone."""
-    success_reward: float = Field(1.0, gt=0)
+    success_reward: float = Field(1.0, ge=0)
     """R: return of a won episode; scale it with the rewards."""
     success_score: float | None = Field(None, gt=0, le=1)
     """Score from which an episode counts as a success without being won; R is then multiplied by its score."""
@@ -156,14 +156,16 @@ class SCPO(Algorithm[SCPOConfig]):
     [-0.25, 0.0, 0.25, 0.0]
     """
 
-    laws: ClassVar[frozenset[str]] = GRPO.laws - {"zero-sum", "scale"}
+    laws: ClassVar[frozenset[str]] = GRPO.laws - {"zero-sum", "lone", "scale"}
     exemptions: ClassVar[Mapping[str, str]] = {
         **GRPO.exemptions,
         "zero-sum": "a bonus on a row alone in its anchor may be added as it is, and HGPO as backbone is not centred",
-        "scale": "the bonus is a share of success_reward, a setting; scaling rewards alone leaves it as it was",
+        "lone": "the law is the backbone's, and HGPO may average what a lone episode gives with its steps' items",
+        "scale": "on GRPO the bonus is centred and not divided, so it grows with success_reward where A^E does not",
     }
+    reward_settings: ClassVar[frozenset[str]] = Algorithm.reward_settings | {"success_reward"}
 
-    @cached_property
+    @property
     def backbone(self) -> Algorithm[Any]:
         """The method that turns step returns into credit."""
         return self.config.build_backbone()
@@ -217,22 +219,22 @@ class SCPO(Algorithm[SCPOConfig]):
 
     def credit_of(self, batch: StepBatch, matches: Matches) -> Credit:
         """Return the credit for given matches, see ``match``."""
-        config = self.config
+        config, backbone = self.config, self.backbone
         share = self.bonus(matches)
         added = config.bonus * config.success_reward * matches.reward * share
         lost = np.zeros(len(batch), np.bool_)
-        if isinstance(self.backbone, AnchoredAlgorithm):
-            returns, anchor = self.backbone.step_returns(batch), self.backbone.anchors(batch)
-            plain = self.backbone.credit_of(batch, returns, anchor)
+        if isinstance(backbone, AnchoredAlgorithm):
+            returns, anchor = backbone.step_returns(batch), backbone.anchors(batch)
+            plain = backbone.credit_of(batch, returns, anchor)
             _, place = np.unique(batch.group * (anchor.max(initial=0) + 1) + anchor, return_inverse=True)
             shaped = shaped_returns(returns, added, self.successes(batch), place if config.cap else None)
-            bonus = self.backbone.moved(batch, plain, shaped, anchor)
+            bonus = backbone.moved(batch, plain, shaped, anchor)
             lost = (share > 0) & (np.bincount(place)[place] == 1)
             if config.singleton == "bonus":
                 weight = 1.0 if config.backbone == "hgpo" else config.omega
                 bonus += np.where(lost, weight * (shaped - returns), 0.0).astype(np.float32)
         else:
-            plain = self.backbone.credit(batch)
+            plain = backbone.credit(batch)
             relative = normalise(segments(added, batch.group), std=None, eps=config.eps)
             bonus = (config.omega * relative).astype(np.float32)
         advantage = plain.advantage + bonus

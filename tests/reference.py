@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from agentgym.batch import StepBatch
 
@@ -100,3 +102,79 @@ def aggregate(rows: Sequence[Sequence[float]], aggregation: str, norm_tokens: in
     if aggregation == "seq-mean-token-sum":
         return math.fsum(math.fsum(row) for row in rows) / len(rows)
     return math.fsum(math.fsum(row) / len(row) for row in rows if row) / len(rows)
+
+
+def hgpo(
+    batch: StepBatch,
+    anchor: Sequence[int],
+    gamma: float,
+    penalty: Sequence[float],
+    *,
+    history: int,
+    weight: Callable[[int], float],
+    std: str | None,
+    eps: float,
+    dropped: float,
+) -> list[float]:
+    """Average the items of each row; ``dropped`` is the largest item left out, -1 for none."""
+    returns = [g - p for g, p in zip(discounted_returns(batch, gamma), penalty, strict=True)]
+    rows = {(int(e), int(t)): i for i, (e, t) in enumerate(zip(batch.episode, batch.t, strict=True))}
+    members = defaultdict(list)
+    keys: list[list[Hashable]] = []
+    for row in range(len(batch)):
+        episode, t = int(batch.episode[row]), int(batch.t[row])
+        keys.append([])
+        for k in range(min(t, history) + 1):
+            states = tuple(anchor[rows[episode, step]] for step in range(t - k, t + 1))
+            keys[row].append((k, int(batch.group[row]), states))
+            members[keys[row][k]].append(returns[row])
+    result = []
+    for row, own in enumerate(keys):
+        items = [
+            (weight(k), _relative(returns[row], members[key], std, eps, "zero"))
+            for k, key in enumerate(own)
+            if len(members[key]) > 1
+        ]
+        items = [(w, item) for w, item in items if abs(item) > dropped]
+        result.append(sum(w * item for w, item in items) / sum(w for w, _ in items) if items else 0.0)
+    return result
+
+
+def first_fit(texts: Sequence[str], threshold: float) -> list[int]:
+    heads: list[str] = []
+    clusters = []
+    for text in texts:
+        alike = [difflib.SequenceMatcher(None, text, head).ratio() >= threshold for head in heads]
+        clusters.append(alike.index(True) if True in alike else len(heads))
+        heads += [] if True in alike else [text]
+    return clusters
+
+
+def matchings(steps: int, positions: int) -> Iterator[dict[int, int]]:
+    """Yield every matching of steps to positions in which both go up."""
+    for size in range(min(steps, positions) + 1):
+        for chosen in itertools.combinations(range(steps), size):
+            for at in itertools.combinations(range(positions), size):
+                yield dict(zip(chosen, at, strict=True))
+
+
+def best_total(credit: Sequence[Sequence[float]]) -> float:
+    found = matchings(len(credit), len(credit[0]))
+    return max(math.fsum(credit[i][j] for i, j in matching.items()) for matching in found)
+
+
+def allocate(credit: Sequence[Sequence[float]], order: Sequence[int], keep: str, retry: bool) -> dict[int, int]:
+    """Give the steps, in the given order, their best position that is allowed; ties go to the furthest."""
+    matched: dict[int, int] = {}
+    for i in order:
+        wanted = sorted(range(len(credit[i])), key=lambda j: (credit[i][j], j), reverse=True)
+        for j in wanted if retry else wanted[:1]:
+            further = {
+                "order": all((i < other) == (j < at) for other, at in matched.items()),
+                "mark": not matched or j > list(matched.values())[-1],
+                "nothing": True,
+            }[keep]
+            if credit[i][j] > 0 and j not in matched.values() and further:
+                matched[i] = j
+                break
+    return matched

@@ -16,7 +16,12 @@ import typer
 
 import agentgym
 from agentgym.cli.algos import algos as _algos
+from agentgym.cli.compare import CompareSettings as CompareSettings
+from agentgym.cli.compare import compare as _compare
 from agentgym.cli.console import console as _console
+from agentgym.cli.credit import credit as _credit
+from agentgym.cli.creditbench import CreditBenchSettings as CreditBenchSettings
+from agentgym.cli.creditbench import creditbench as _creditbench
 from agentgym.cli.envs import envs as _envs
 from agentgym.cli.eval import EvalSettings as EvalSettings
 from agentgym.cli.eval import evaluate_policy as _evaluate
@@ -29,16 +34,29 @@ from agentgym.cli.train import TrainSettings as TrainSettings
 from agentgym.cli.train import train as _train
 from agentgym.errors import AgentGymError, ConfigError, missing_extra
 
-__all__ = ["COMMANDS", "EvalSettings", "RolloutSettings", "SFTSettings", "TrainSettings", "app", "main"]
+__all__ = [
+    "COMMANDS",
+    "CompareSettings",
+    "CreditBenchSettings",
+    "EvalSettings",
+    "RolloutSettings",
+    "SFTSettings",
+    "TrainSettings",
+    "app",
+    "main",
+]
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": _train,
     "sft": _sft,
     "eval": _evaluate,
+    "compare": _compare,
     "rollout": _rollout,
     "play": _play,
     "envs": _envs,
     "algos": _algos,
+    "credit": _credit,
+    "creditbench": _creditbench,
 }
 """Every command by name, in the order of ``--help``."""
 

@@ -19,7 +19,7 @@ from agentgym.training.config import Settings, SettingsT, load_config
 if TYPE_CHECKING:
     from agentgym.training import Callback, Trainer
 
-__all__ = ["keep_settings", "part", "with_settings"]
+__all__ = ["keep_settings", "parse_setting", "part", "with_settings"]
 
 _SETTINGS_FILE = "settings.yaml"
 _SHORTER = {"output_dir": ("--output",)}
@@ -37,7 +37,7 @@ def with_settings(model: type[Settings]) -> Callable[[Callable[..., None]], Call
             mine = {parameter.name: values.pop(parameter.name) for parameter in own}
             given = {name: value for name, value in values.items() if value is not None}
             file = config or _settings_of(mine.get("resume"))
-            command(load_config(model, file, {**dict(map(_parse, setting)), **given}), **mine)
+            command(load_config(model, file, {**dict(map(parse_setting, setting)), **given}), **mine)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         path = Annotated[Path | None, typer.Option(help="YAML or TOML file with settings by name; flags win over it.")]
@@ -97,11 +97,11 @@ def keep_settings(settings: Settings) -> Callback:
     return KeepSettings()
 
 
-def _parse(setting: str) -> tuple[str, Any]:
+def parse_setting(setting: str) -> tuple[str, Any]:
     """Split ``key=value``; a value that is JSON is read as such, any other is text."""
     key, equals, value = setting.partition("=")
     if not equals:
-        raise ConfigError(f"--set {setting!r} must have the form key=value, such as group_size=4")
+        raise ConfigError(f"setting {setting!r} must have the form key=value, such as group_size=4")
     try:
         return key, json.loads(value)
     except ValueError:

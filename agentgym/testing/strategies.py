@@ -6,11 +6,15 @@ their start, as recorded groups do, and few states are drawn, so that states rep
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from agentgym.algos.base import Column
 from agentgym.batch import StepBatch
 from agentgym.episodes import Episode, Group, Step
 from agentgym.errors import missing_extra
+from agentgym.testing.battery import with_declared_columns
 
 try:
     from hypothesis import strategies as st
@@ -102,13 +106,22 @@ def groups(
 
 
 @st.composite
-def step_batches(draw: st.DrawFn, /, rewards: st.SearchStrategy[float] = EIGHTHS, **limits: int) -> StepBatch:
+def step_batches(
+    draw: st.DrawFn,
+    /,
+    rewards: st.SearchStrategy[float] = EIGHTHS,
+    *,
+    columns: Mapping[str, Column] | None = None,
+    **limits: int,
+) -> StepBatch:
     """Draw a batch with its rows in any order.
 
     Args:
         draw: Given by hypothesis.
         rewards: Strategy of one step's reward.
+        columns: Columns to add, as an algorithm declares them; their values come from one drawn number.
         limits: Limits of ``groups``.
     """
     batch = StepBatch.from_groups(draw(groups(rewards, **limits)))
-    return batch.take(np.array(draw(st.permutations(range(len(batch)))), np.int64))
+    batch = batch.take(np.array(draw(st.permutations(range(len(batch)))), np.int64))
+    return with_declared_columns(batch, columns, draw(st.integers(0, 999))) if columns else batch

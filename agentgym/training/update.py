@@ -53,6 +53,12 @@ def learning_rate(config: TrainConfig, iteration: int, generated_tokens: float =
     return config.learning_rate * max(0.0, factor)
 
 
+def _checkpoint_activations(model: Any) -> None:
+    # The first is the name in later releases of transformers 5, the second in earlier ones.
+    new = getattr(model, "activation_checkpointing_enable", None)
+    (new or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
 class Updater:
     """Owns the prepared model and its optimiser, and turns credited batches into optimiser steps.
 
@@ -85,9 +91,7 @@ class Updater:
         self._reference = reference
         self._model = cast("Any", policy.model)
         if config.gradient_checkpointing:
-            # The first is the name in later releases of transformers 5, the second in earlier ones.
-            new = getattr(self._model, "activation_checkpointing_enable", None)
-            (new or self._model.gradient_checkpointing_enable)({"use_reentrant": False})
+            _checkpoint_activations(self._model)
         scorer = TokenScorer(policy.model, policy.temperature)
         self._parts = [[p for p in scorer.parameters() if p.requires_grad]]
         self._rates = [1.0]
@@ -95,6 +99,9 @@ class Updater:
         self._critic_model: torch.nn.Module | None = None
         if critic is not None:
             self._critic_model = critic.value_model
+            trunk = getattr(critic.value_model, "trunk", None)
+            if config.gradient_checkpointing and trunk is not None:
+                _checkpoint_activations(trunk)
             self._parts.append([p for p in critic.value_model.parameters() if p.requires_grad])
             self._rates.append(critic.rate)
             module = ActorCritic(scorer, critic.value_model)

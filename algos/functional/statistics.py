@@ -117,7 +117,7 @@ def normalise(parts: Segments, *, std: Std | None, eps: float, lone: Lone = "zer
     return scattered
 
 
-def whiten(values: Floats, *, eps: float = 1e-8) -> Floats:
+def whiten(values: Floats, *, weights: Ints | None = None, eps: float = 1e-8) -> Floats:
     """Return (v - mean) / √(var + ε) over all values, with the sample variance (n - 1) as in the reference code.
 
     What a mask leaves out must be left out here. Equal values, a single one included, give literally 0; the reference
@@ -125,14 +125,17 @@ def whiten(values: Floats, *, eps: float = 1e-8) -> Floats:
 
     Args:
         values: Any finite values, [N].
+        weights: How often each value counts, at least 1, such as the tokens of a row; once each by default, [N].
         eps: ε, added to the variance, above 0.
 
     Returns:
         Whitened values in the order of the given ones; the result does not depend on that order, [N].
     """
-    parts = segments(values, np.zeros(len(values), np.int64))
-    deviations = parts.deviations()
-    variance = float((deviations**2).sum()) / max(len(values) - 1, 1)
-    whitened = np.empty(len(values))
-    whitened[parts.order] = deviations / np.sqrt(variance + eps)
+    order = np.argsort(values) if weights is None else np.lexsort((weights, values))
+    ordered, counts = values[order], np.ones(len(values)) if weights is None else weights[order]
+    whitened = np.zeros(len(values))
+    if len(values) and ordered[0] != ordered[-1]:
+        deviations = ordered - (counts * ordered).sum() / counts.sum()
+        variance = (counts * deviations**2).sum() / (counts.sum() - 1)
+        whitened[order] = deviations / np.sqrt(variance + eps)
     return whitened

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym.algos import GiGPO
-from agentgym.batch import StepBatch
+from agentgym.batch import StepBatch, encode
 from agentgym.errors import AlgorithmError
 from agentgym.testing import make_batch
 from agentgym.testing.strategies import EIGHTHS, step_batches
@@ -97,3 +98,55 @@ def test_a_batch_without_rows_has_no_credit() -> None:
     credit = GiGPO().credit(make_batch(group=[], episode=[], t=[], reward=[]))
     assert credit.advantage.shape == (0,)
     assert credit.diagnostics == {}
+
+
+def look_alikes(texts: list[str], order: list[int]) -> StepBatch:
+    """Return one-group rows in the given order: row k of episode k, but 2 and 3 are steps of one episode."""
+    batch = make_batch(
+        group=[0] * 4,
+        episode=[0, 1, 2, 2],
+        t=[0, 0, 0, 1],
+        anchor=[0, 1, 2, 3],
+        reward=[8.0, 0.0, 0.0, 4.0],
+        observations=tuple(texts),
+        actions=("",) * 4,
+    )
+    return batch.take(np.array(order))
+
+
+CHAIN = ["aaaaaaaaaa", "aaaaaaaabb", "aaaaaabbbb", "cccccccccc"]  # each alike to the next, the first not to the third
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 3, 1, 0], [1, 0, 3, 2]])
+def test_similar_anchors_do_not_depend_on_the_order_of_rows(order: list[int]) -> None:
+    batch = look_alikes(CHAIN, order)
+    step = GiGPO(anchor="similar", similarity=0.8, std=None, gamma=1.0).credit(batch).components["step"]
+    # First texts of clusters: "aaaaaaaaaa" takes "aaaaaaaabb"; the next is alike to the second only.
+    assert step[np.argsort(order)].tolist() == [4.0, -4.0, 0.0, 0.0]
+
+
+def test_texts_that_come_earlier_in_an_episode_open_the_anchors() -> None:
+    texts = ["aaaaaabbbb", "aaaaaaaabb", "dddddddddd", "aaaaaaaaaa"]
+    step = GiGPO(anchor="similar", similarity=0.8, std=None, gamma=1.0).credit(look_alikes(texts, [3, 2, 1, 0]))
+    # At step 0 "aaaaaaaabb" opens an anchor before "aaaaaabbbb", by the alphabet, and takes it and the late text.
+    assert step.components["step"][::-1].tolist() == [4.0, -4.0, 0.0, 0.0]
+    assert step.diagnostics["lone_anchor_share"] == 0.25
+
+
+def test_similar_texts_of_different_groups_are_not_compared() -> None:
+    batch = make_batch(
+        group=[0, 1], episode=[0, 1], t=[0, 0], reward=[0, 1], observations=("same", "same"), actions=("", "")
+    )
+    assert GiGPO(anchor="similar").credit(batch).advantage.tolist() == [0.0, 0.0]
+
+
+def test_similar_anchors_need_texts() -> None:
+    with pytest.raises(AlgorithmError, match="compares observations, but this batch dropped its texts"):
+        GiGPO(anchor="similar").credit(make_batch(**ROWS))
+
+
+@given(step_batches(st.one_of(EIGHTHS, NON_DYADIC)))
+def test_with_a_similarity_of_1_anchors_are_those_of_equal_texts(batch: StepBatch) -> None:
+    similar = GiGPO(anchor="similar", similarity=1.0).credit(batch)
+    codes = encode(batch.observations)  # type: ignore[arg-type]
+    assert similar.advantage.tolist() == GiGPO().credit(replace(batch, anchor=codes)).advantage.tolist()

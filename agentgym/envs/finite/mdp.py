@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 class Rules(ABC, Generic[StateT]):
-    """The rules of a world, from which ``build`` makes the arrays; a state is a tuple of plain values."""
+    """The rules of a world, from which ``build`` makes the arrays; a state is a (named) tuple of plain values."""
 
     family: str
     """The kind of task."""
@@ -143,7 +143,7 @@ def build(rules: Rules[Any]) -> FiniteMDP:
     return FiniteMDP(
         family=rules.family,
         actions=tuple(actions),
-        states=tuple(repr(state) for state in states),
+        states=tuple(_describe(state) for state in states),
         texts=tuple(texts),
         observation=observation,
         legal=_legal([found[state] for state in states], observation, actions, texts),
@@ -154,6 +154,11 @@ def build(rules: Rules[Any]) -> FiniteMDP:
         goals=tuple(goal for goal, _ in tasks.values()),
         start=np.array([number[start] for _, start in tasks.values()], np.int64),
     )
+
+
+def _describe(state: tuple[Any, ...]) -> str:
+    names = getattr(state, "_fields", range(len(state)))
+    return ", ".join(f"{name}={value!r}" for name, value in zip(names, state, strict=True))
 
 
 def _legal(

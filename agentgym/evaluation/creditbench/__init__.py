@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentgym.evaluation.creditbench.bench import METRICS as METRICS
+from agentgym.evaluation.creditbench.bench import WORLDS as WORLDS
 from agentgym.evaluation.creditbench.bench import Record as Record
 from agentgym.evaluation.creditbench.bench import Report as Report
 from agentgym.evaluation.creditbench.bench import credit_bench as credit_bench
@@ -15,6 +16,7 @@ from agentgym.evaluation.creditbench.sampling import sample_groups as sample_gro
 __all__ = [
     "METRICS",
     "ORACLES",
+    "WORLDS",
     "Method",
     "Record",
     "Report",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import platform
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +16,6 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-import agentgym
 from agentgym.envs.finite import FiniteMDP, FiniteTextEnv, best_policy, skilled_policy, start_value
 from agentgym.errors import ConfigError, suggest
 from agentgym.evaluation.creditbench.methods import ORACLES, Method, find_methods, method_credit, with_oracles
@@ -58,8 +59,13 @@ def interval(values: Floats) -> Interval | None:
     """Return the estimate with the 95% percentile interval of its resamples, or None where it is undefined."""
     if np.isnan(values[0]):
         return None
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.quantile(_defined(values)[1:], [0.025, 0.975])
     return Interval(float(values[0]), float(low), float(high))
+
+
+def _defined(values: Floats) -> Floats:
+    """Let resamples in which a metric is undefined fall back on the estimate, so that means keep their settings."""
+    return np.where(np.isnan(values), values[0], values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +131,7 @@ class Report:
         kept = [values for values in chosen if not np.isnan(values[0])]
         if not kept:
             return None
-        # A resample in which a metric is undefined falls back on the estimate, or it would leave the mean's settings.
-        return interval(np.mean([np.where(np.isnan(values), values[0], values) for values in kept], axis=0))
+        return interval(np.mean([_defined(values) for values in kept], axis=0))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready data; metrics as [value, low, high], or null where undefined.
@@ -134,7 +139,7 @@ class Report:
         ``records`` is a table whose columns ``columns`` names.
         """
         return {
-            "agentgym": agentgym.__version__,
+            "agentgym": sys.modules["agentgym"].__version__,  # not imported: the package stands above every floor
             "machine": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
             "seconds": round(self.seconds, 1),
             "settings": self.settings,
@@ -157,9 +162,26 @@ class Report:
             ],
         }
 
+    def to_json(self) -> str:
+        """Return ``to_dict`` as JSON text, one entry a line, so that two reports can be compared by eye."""
+
+        def plain(value: Any) -> str:
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+        entries = []
+        for key, value in self.to_dict().items():
+            lines, (left, right) = [plain(value)], ("", "")
+            if isinstance(value, dict):
+                lines, (left, right) = [f"{plain(name)}: {plain(item)}" for name, item in value.items()], "{}"
+            elif isinstance(value, list):
+                lines, (left, right) = [plain(item) for item in value], "[]"
+            inner = ",\n    ".join(lines)
+            entries.append(f"  {plain(key)}: {left}\n    {inner}\n  {right}" if left else f"  {plain(key)}: {inner}")
+        return "{\n" + ",\n".join(entries) + "\n}\n"
+
 
 def _plain(found: Interval | None) -> list[float] | None:
-    return None if found is None else [round(x, 4) for x in (found.value, found.low, found.high)]
+    return None if found is None else [round(x, 3) for x in (found.value, found.low, found.high)]
 
 
 def credit_bench(
@@ -197,15 +219,8 @@ def credit_bench(
         ConfigError: If a world, method or number cannot be used; said before any work.
     """
     began = time.perf_counter()
-    for name, numbers, least in (
-        ("horizons", horizons, 1),
-        ("group_sizes", group_sizes, 2),
-        ("groups", [groups], 1),
-        ("batches", [batches], 3),
-        ("resamples", [resamples], 1),
-    ):
-        if not numbers or min(numbers) < least:
-            raise ConfigError(f"{name}={list(numbers)}: must be at least {least}")
+    _check(horizons=(horizons, 1), group_sizes=(group_sizes, 2), groups=([groups], 1))
+    _check(batches=([batches], 3), resamples=([resamples], 1))
     methods, left_out = find_methods(algos)
     processes = {world: _process(world) for world in worlds}
     policies, returns = _policies(processes, horizons, skills)
@@ -217,19 +232,22 @@ def credit_bench(
         setting = _Setting(processes[world], policies[world, horizon, skill], horizon, group_size, groups, batches)
         for target, method, metrics in setting.measure(methods, resamples, rng):
             records.append(Record(world, horizon, group_size, skill, target, method, metrics))
-    settings = {
+    settings: dict[str, Any] = {
         "algos": [method.name for method in methods],
         "worlds": list(worlds),
         "horizons": list(horizons),
         "group_sizes": list(group_sizes),
         "skills": list(skills),
-        "groups": groups,
-        "batches": batches,
-        "resamples": resamples,
-        "seed": seed,
+        **{"groups": groups, "batches": batches, "resamples": resamples, "seed": seed},
     }
     about = {world: _about(mdp) for world, mdp in processes.items()}
     return Report(settings, about, returns, records, left_out, time.perf_counter() - began)
+
+
+def _check(**limits: tuple[Sequence[int], int]) -> None:
+    for name, (numbers, least) in limits.items():
+        if not numbers or min(numbers) < least:
+            raise ConfigError(f"{name}={list(numbers)}: must be at least {least}")
 
 
 def _process(world: str) -> FiniteMDP:

@@ -22,8 +22,18 @@ __all__ = ["ORACLES", "VARIANTS", "Method", "find_methods", "method_credit", "wi
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-VARIANTS = ("grpo:std=null", "gigpo:gamma=1", "gigpo:std=null", "gigpo:std=null+gamma=1", "gigpo:anchor=state")
-"""Settings that are measured beside the defaults, if no methods are named."""
+VARIANTS = (
+    "grpo:base=rows",
+    "grpo:std=null",
+    "gigpo:gamma=1",
+    "gigpo:std=null",
+    "gigpo:std=null+gamma=1",
+    "gigpo:anchor=state",
+    "hgpo_code",
+    "scpo:backbone=grpo",
+    "ppo:lam=1",
+)
+"""Settings and presets that are measured beside the defaults, if no methods are named."""
 
 
 @dataclass(frozen=True)

@@ -166,11 +166,11 @@ def _bias_and_spread(ground: Ground, credit: Floats, truth: Floats) -> tuple[Flo
     sums = ground.table(credit)
     total = w @ sums
     squares = np.divide(total**2 - (w * w) @ (sums * sums), pairs, out=np.zeros(pairs.shape), where=seen)
-    visits = weight.sum(1)
-    expected = (weight * squares).sum(1) / visits  # mean of E[c | x]²
-    along = (np.where(seen, total, 0.0) @ of_cell / visits).clip(0)
-    size = weight @ of_cell**2 / visits
-    own = np.where(seen, w @ ground.table(credit**2), 0.0).sum(1) / visits
+    visits = weight.sum(1)  # 0 where a resample draws one batch only, which has no pair
+    expected = _ratio((weight * squares).sum(1), visits)  # mean of E[c | x]²
+    along = _ratio((np.where(seen, total, 0.0) @ of_cell).clip(0), visits)
+    size = _ratio(weight @ of_cell**2, visits)
+    own = _ratio(np.where(seen, w @ ground.table(credit**2), 0.0).sum(1), visits)
     k = _ratio(along, expected)
     return np.sqrt(_ratio((size - k * along).clip(0), size)), np.sqrt(_ratio(k * k * (own - expected).clip(0), size))
 
@@ -193,7 +193,7 @@ def _cosines(ground: Ground, credit: Floats) -> tuple[Floats, Floats]:
     gram = batch @ batch.T
     own = np.diag(gram)
     pairs = np.einsum("rb,rb->r", w @ gram, w) - (w * w) @ own
-    square = pairs / (w.sum(1) ** 2 - (w * w).sum(1))
+    square = _ratio(pairs, w.sum(1) ** 2 - (w * w).sum(1))
     cosine = _ratio(w @ along / w.sum(1), np.sqrt(square.clip(0)) * length)
     each = np.divide(along, np.sqrt(own) * length, out=np.zeros(len(own)), where=own * length > 0)
     return cosine.clip(-1, 1), w @ each / w.sum(1)

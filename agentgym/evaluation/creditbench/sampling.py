@@ -69,9 +69,8 @@ def sample_groups(
         ConfigError: If a number is below 1.
     """
     sizes = {"horizon": horizon, "group_size": group_size, "groups": groups, "batches": batches}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{name}={size}: must be at least 1")
+    if small := [f"{name}={size}" for name, size in sizes.items() if size < 1]:
+        raise ConfigError(f"{small[0]}: must be at least 1")
     task = rng.integers(len(mdp.tasks), size=batches * groups)
     start = np.repeat(mdp.start[task], group_size)
     states, actions, rewards, alive = play(mdp, policy, start, horizon, rng)

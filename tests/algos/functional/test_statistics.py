@@ -114,3 +114,15 @@ def test_whitening_equal_values_gives_literal_zeros(values: list[float]) -> None
 
 def test_the_epsilon_of_whitening_is_added_to_the_variance() -> None:
     assert whiten(np.array([0.0, 2.0]), eps=2.0).tolist() == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_weight_counts_a_value_so_often_whatever_the_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, weights = rng.choice([0.1, 0.3, 10 * 0.95**7, 4.0], size=12), rng.integers(1, 5, size=12)
+    weighted = whiten(values, weights=weights)
+    repeated = whiten(np.repeat(values, weights))
+    np.testing.assert_allclose(np.repeat(weighted, weights), repeated, rtol=1e-12)
+    shuffle = rng.permutation(12)
+    assert whiten(values[shuffle], weights=weights[shuffle]).tolist() == weighted[shuffle].tolist()
+    assert whiten(np.full(3, 0.3), weights=np.array([1, 2, 7])).tolist() == [0.0] * 3

@@ -157,3 +157,13 @@ def test_bootstrap_draws_batches_with_replacement() -> None:
     assert (weights[0] == 1).all()
     assert (weights.sum(1) == 6).all()
     assert weights[1:].max() > 1
+
+
+def test_resamples_of_a_single_batch_are_undefined_and_no_warning(ground: Ground) -> None:
+    """With three batches, one resample in nine draws the same one three times: there is no pair to tell noise from."""
+    few = ground_of(build(KeyRoom()), batches=3, resamples=60)
+    alone = (few.weights == 3).any(1)
+    assert alone.any()
+    found = measure(few, few.advantage + np.random.default_rng(0).normal(size=len(few.advantage)))
+    assert all(np.array_equal(np.isnan(found[name]) & alone, alone) for name in ("bias", "spread", "cosine"))
+    assert not np.isnan(found["correlation"]).any()
