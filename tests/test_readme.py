@@ -32,6 +32,7 @@ CUTS = {
     "play": "",
     "envs": "",
     "algos": "",
+    "credit": "",
     "compare": "--methods grpo --seeds 1 --max-generated-tokens 1 --minibatches 1 --groups 2 --group-size 2 "
     f"--eval-episodes 2 {WARM} {SHORT}",
     "creditbench": "--algos grpo,gigpo --worlds Chain-v0 --batches 3 --horizons 5 --skills 0.5",

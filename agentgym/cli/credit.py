@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from agentgym.algos import get_algorithm, list_algorithms
@@ -84,16 +85,18 @@ def _show(replay: CreditReplay) -> None:
     console.print(f"conflicts: opposite credit in the {replay.pairs} pairs of near-identical steps; before: GRPO")
     names = tuple(replay.methods)
     if len(names) > 1:
-        _matrix("equal signs, where both give credit", names, replay.sign_agreement, ".0%")
-        _matrix("Spearman's rank correlation", names, replay.rank_correlation, ".2f")
+        console.print("Share of equal signs, where both methods give credit:")
+        _matrix(names, replay.sign_agreement)
+        console.print("Spearman's rank correlation:")
+        _matrix(names, replay.rank_correlation)
 
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
-def _matrix(title: str, names: Sequence[str], values: npt.NDArray[np.float64], form: str) -> None:
-    table = Table(title, *names)
-    for name, row in zip(names, values.tolist(), strict=True):
-        table.add_row(name, *("–" if value != value else format(value, form) for value in row))
+def _matrix(names: Sequence[str], values: npt.NDArray[np.float64]) -> None:
+    table = Table("", "method", *(str(column) for column in range(1, len(names) + 1)), box=SIMPLE_HEAD, pad_edge=False)
+    for number, (name, row) in enumerate(zip(names, values.tolist(), strict=True), 1):
+        table.add_row(str(number), name, *("–" if value != value else f"{value:.2f}" for value in row))
     console.print(table)

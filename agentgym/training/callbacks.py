@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ class Callback:
     def on_start(self, trainer: Trainer) -> None:
         """Act before the first iteration, after weights are loaded."""
 
+    def on_rollout(self, trainer: Trainer, groups: Sequence[Group]) -> None:
+        """Act after an iteration's groups were played, before they are learned from."""
+
     def on_iteration(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Act after an iteration."""
 
@@ -43,14 +46,23 @@ class Callback:
 
 
 class SaveEpisodes(Callback):
-    """Keeps the first episodes of each evaluation in ``rollouts/``, for ``agentgym view`` and for reading.
+    """Keeps episodes in ``rollouts/``, for ``agentgym credit`` and for reading.
+
+    Of training all groups of the first iteration and of every ``save_every``-th, of each evaluation the first episodes.
 
     Args:
-        episodes: How many.
+        episodes: How many of each evaluation.
     """
 
     def __init__(self, episodes: int = 16) -> None:
         self._episodes = episodes
+
+    def on_rollout(self, trainer: Trainer, groups: Sequence[Group]) -> None:
+        """Write the groups."""
+        number, every = trainer.iteration + 1, trainer.config.save_every
+        if number == 1 or (every and number % every == 0):
+            path = trainer.run_dir / "rollouts" / f"train-{number:06d}.jsonl.gz"
+            write_groups(path, groups, env_id=trainer.environments.name)
 
     def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Write the sample."""

@@ -153,6 +153,7 @@ class Trainer:
         with self._breakable():
             rollout = self._collect()
         groups, stats = rollout.groups, rollout.stats
+        self._tell("on_rollout", groups)
         collected = time.perf_counter()
         episodes = [episode for group in groups for episode in group.episodes]
         batch = rollout.batch()

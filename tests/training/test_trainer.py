@@ -62,7 +62,8 @@ class TestRun:
         assert [row["iteration"] for row in rows(folder)] == [1, 2, 3]
         assert [row["iteration"] for row in rows(folder, "val/success_rate")] == [0, 2, 3]
         assert list((folder / "tensorboard").rglob("events.out.tfevents*"))
-        assert {path.name for path in (folder / "rollouts").iterdir()} == {f"eval-00000{i}.jsonl" for i in (0, 2, 3)}
+        played = {f"train-00000{i}.jsonl.gz" for i in (1, 2, 3)} | {f"eval-00000{i}.jsonl" for i in (0, 2, 3)}
+        assert {path.name for path in (folder / "rollouts").iterdir()} == played
         assert len(read_groups(folder / "rollouts" / "eval-000003.jsonl")) == 4
         assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
@@ -254,7 +255,9 @@ class TestParts:
                 return super().__getattribute__(name)
 
         run(tmp_path / "run", callbacks=[Listener()], iterations=1, eval_episodes=2)
-        assert heard == ["on_start", "on_evaluate", "on_iteration", "on_evaluate", "on_save", "on_end", "on_stop"]
+        assert heard == [
+            *("on_start", "on_evaluate", "on_rollout", "on_iteration", "on_evaluate", "on_save", "on_end", "on_stop")
+        ]
 
     def test_the_display_reads_well_in_a_log_file(self, tmp_path: Path) -> None:
         with (tmp_path / "log").open("w") as file:
