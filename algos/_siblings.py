@@ -178,6 +178,16 @@ def _group(steps: _Steps, failed: list[Ints], chosen: Ints, matcher: Matcher, sc
     return _Group(failed, contents, twins, copies, *_score(steps, np.concatenate(failed), chosen, matcher))
 
 
+def _mixed(batch: StepBatch, success: Bools) -> list[tuple[list[Ints], list[Ints]]]:
+    """Return the rows of the failed and of the successful episodes, in order, of each group that has both."""
+    order = np.lexsort((batch.t, batch.episode))
+    begins = np.flatnonzero(np.diff(batch.episode[order], prepend=-1))
+    sides: dict[int, tuple[list[Ints], list[Ints]]] = {}
+    for rows in np.split(order, begins[1:]) if len(order) else []:
+        sides.setdefault(int(batch.group[rows[0]]), ([], []))[int(success[rows[0]])].append(rows)
+    return [(losers, winners) for losers, winners in sides.values() if losers and winners]
+
+
 def match(
     batch: StepBatch,
     success: Bools,
@@ -206,12 +216,7 @@ def match(
         AlgorithmError: If a group has successes and failures but the batch no texts, or the matcher's answer is no
             matrix of values in [0, 1].
     """
-    order = np.lexsort((batch.t, batch.episode))
-    begins = np.flatnonzero(np.diff(batch.episode[order], prepend=-1))
-    sides: dict[int, tuple[list[Ints], list[Ints]]] = {}
-    for rows in np.split(order, begins[1:]) if len(order) else []:
-        sides.setdefault(int(batch.group[rows[0]]), ([], []))[int(success[rows[0]])].append(rows)
-    mixed = [(losers, winners) for losers, winners in sides.values() if losers and winners]
+    mixed = _mixed(batch, success)
     parts: list[_Group] = []
     reward = np.zeros(len(batch))
     steps = _read(batch, _joined([rows for pair in mixed for side in pair for rows in side]), text, require_valid)

@@ -135,6 +135,15 @@ def token_weights(tokens: TokenBatch, aggregation: Aggregation, norm_tokens: int
     return 1 / (in_row * tokens.total_rows)
 
 
+def _clipped(
+    ratio: Tensor, advantage: Tensor, clip_low: float, clip_high: float, dual_clip: float | None
+) -> dict[str, Tensor]:
+    """Return which tokens each bound of ``clipped_surrogate`` holds back, by the name of the metric."""
+    low, high = (advantage < 0) & (ratio < 1 - clip_low), (advantage > 0) & (ratio > 1 + clip_high)
+    clipped = {"clip_ratio/low_mean": low, "clip_ratio/high_mean": high, "clip_ratio/region_mean": low | high}
+    return clipped if dual_clip is None else clipped | {"clip_ratio/dual_mean": (advantage < 0) & (ratio > dual_clip)}
+
+
 def _require(name: str, column: Tensor | None, coefficient: float) -> None:
     if coefficient > 0 and column is None:
         raise AlgorithmError(f"a coefficient of {coefficient} needs {name!r}, which the token batch lacks")
@@ -187,15 +196,7 @@ def policy_loss(
         rho = sequence_log_ratio(logp, log_ratio, tokens.row[keep], tokens.tokens_in_row[keep]).exp()
     surrogate = clipped_surrogate(rho, advantage, clip_low, clip_high, dual_clip)
     total = (weights * surrogate).sum()
-    low, high = (advantage < 0) & (rho < 1 - clip_low), (advantage > 0) & (rho > 1 + clip_high)
-    means = {
-        "clip_ratio/low_mean": low,
-        "clip_ratio/high_mean": high,
-        "clip_ratio/region_mean": low | high,
-        "ppo_kl": -log_ratio,
-    }
-    if dual_clip is not None:
-        means["clip_ratio/dual_mean"] = (advantage < 0) & (rho > dual_clip)
+    means = {**_clipped(rho, advantage, clip_low, clip_high, dual_clip), "ppo_kl": -log_ratio}
     metrics = {"policy_loss": total.detach()}
     if tokens.ref_logp is not None:
         means["kl"] = kl_divergence(logp, tokens.ref_logp[keep], kl_estimator)
