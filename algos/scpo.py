@@ -170,6 +170,11 @@ class SCPO(Algorithm[SCPOConfig]):
         """The method that turns step returns into credit."""
         return self.config.build_backbone()
 
+    def zero_sum_units(self, batch: StepBatch) -> Mapping[str, Ints]:
+        """Return the units of the backbone, and those of its step advantage for the bonus, over rows on GRPO."""
+        units = self.backbone.zero_sum_units(batch)
+        return {**units, "bonus": batch.group if self.config.backbone == "grpo" else units["step"]}
+
     @cached_property
     def matcher(self) -> Matcher:
         """The matcher, built on first use; set it to bring an object of your own."""

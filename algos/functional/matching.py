@@ -68,7 +68,8 @@ class Pairs:
 
 
 def _furthest_best(credit: Floats) -> Ints:
-    return credit.shape[-1] - 1 - credit[:, ::-1].argmax(axis=1)
+    furthest: Ints = credit.shape[-1] - 1 - credit[:, ::-1].argmax(axis=1)
+    return furthest
 
 
 def best_positions(pairs: Pairs) -> tuple[Floats, Ints]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from agentgym.algos.scpo import shaped_returns
 from agentgym.batch import StepBatch
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.identity import text_hash
-from agentgym.testing import make_batch
+from agentgym.testing import check_algorithm, make_batch
 from agentgym.testing.strategies import step_batches
 from tests import reference
 
@@ -416,3 +417,15 @@ def test_every_law_is_named_once() -> None:
     for kind in (HGPO, SCPO):
         assert kind.laws | set(kind.exemptions) == set(LAWS)
         assert not kind.laws & set(kind.exemptions)
+
+
+class Kept(SCPO):
+    """What SCPO keeps on GiGPO where no bonus is added as it is; it is exempt for other settings only."""
+
+    laws: ClassVar[frozenset[str]] = frozenset(LAWS) - {"truncation"}
+    exemptions: ClassVar[Mapping[str, str]] = {"truncation": SCPO.exemptions["truncation"]}
+
+
+@pytest.mark.parametrize("settings", [{}, {"std": None, "order": "optimal", "base": "rows"}])
+def test_on_gigpo_the_exempt_laws_hold_too(settings: dict[str, Any]) -> None:
+    check_algorithm(Kept(**settings), max_examples=0, laws=["zero-sum", "lone", "scale"])

@@ -64,9 +64,9 @@ def test_rank_correlation_of_a_reversed_order_is_minus_one() -> None:
     found = _rank_correlation(values)
     assert found[0, 1] == pytest.approx(-1)
     assert np.isnan(found[0, 2])
-    # Ranks 1, 2.5, 2.5, 4 and 2, 1, 3, 4: covariance 3.5, variances 4.5 and 5.
+    # Ranks 1, 2.5, 2.5, 4 and 2, 1, 3, 4: products of deviations 3, 4.5 and 5.
     ties = _rank_correlation([np.array([0.0, 5.0, 5.0, 9.0]), np.array([2.0, 1.0, 3.0, 4.0])])
-    assert ties[0, 1] == pytest.approx(3.5 / (4.5 * 5) ** 0.5)
+    assert ties[0, 1] == pytest.approx(3 / (4.5 * 5) ** 0.5)
     assert _sign_agreement(values)[0, 1] == 0
     assert np.isnan(_sign_agreement(values)[0, 2])
 

@@ -108,7 +108,7 @@ def test_exempt_laws_are_skipped_and_unknown_ones_refused() -> None:
         exemptions: ClassVar[Mapping[str, str]] = dict.fromkeys(ALL - {"permutation", "ties"}, "for this test")
 
     check_algorithm(Exempt(), laws=["locality", "permutation"], max_examples=0)
-    with pytest.raises(ConfigError, match="unknown law 'localty'. Did you mean 'locality'"):
+    with pytest.raises(ConfigError, match=r"unknown law 'localty'\. Did you mean 'locality'"):
         check_algorithm(Exempt(), laws=["localty"])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
 from agentgym.algos.functional.statistics import normalise, segments
@@ -42,16 +45,20 @@ class AnchorsWithTheBatchStd(Steps):
 
 
 class LoneAnchorRaw(Steps):
-    laws = Steps.laws - {"shift", "scale"}  # which it breaks too
-    exemptions = {**Steps.exemptions, "shift": "not looked at here", "scale": "not looked at here"}
+    laws: ClassVar[frozenset[str]] = Steps.laws - {"shift", "scale"}  # which it breaks too
+    exemptions: ClassVar[Mapping[str, str]] = {
+        **Steps.exemptions,
+        "shift": "not looked at here",
+        "scale": "not looked at here",
+    }
 
     def relative(self, x: Floats, batch: StepBatch) -> Floats:
         return normalise(segments(x, self.places(batch)), std=self.config.std, eps=self.config.eps, lone="raw")
 
 
 class CentredOnTheGroup(Steps):
-    laws = Steps.laws - {"ties"}  # which it breaks too
-    exemptions = {**Steps.exemptions, "ties": "not looked at here"}
+    laws: ClassVar[frozenset[str]] = Steps.laws - {"ties"}  # which it breaks too
+    exemptions: ClassVar[Mapping[str, str]] = {**Steps.exemptions, "ties": "not looked at here"}
 
     def places(self, batch: StepBatch) -> Ints:
         return batch.group
