@@ -244,10 +244,7 @@ def match(
         scores=np.concatenate([np.zeros(0), *(part.table.ravel() for part in parts)]),
         reward=reward,
         twins=np.array([n for part in parts for n in part.twins], np.int64),
-        copies=(
-            _joined([to for part in parts for to, _ in part.copies]),
-            _joined([source for part in parts for _, source in part.copies]),
-        ),
+        copies=(_joined([to for p in parts for to, _ in p.copies]), _joined([row for p in parts for _, row in p.copies])),
     )
 
 
