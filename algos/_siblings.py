@@ -227,6 +227,7 @@ def match(
     rows = _joined([rows for part in parts for rows in part.episodes])
     lengths = np.array([len(rows) for part in parts for rows in part.episodes], np.int64)
     offsets = np.cumsum([0, *(part.table.size for part in parts)])
+    copies = [pair for part in parts for pair in part.copies]
     return Matches(
         rows=rows,
         starts=np.cumsum(lengths) - lengths,
@@ -244,7 +245,7 @@ def match(
         scores=np.concatenate([np.zeros(0), *(part.table.ravel() for part in parts)]),
         reward=reward,
         twins=np.array([n for part in parts for n in part.twins], np.int64),
-        copies=(_joined([to for p in parts for to, _ in p.copies]), _joined([row for p in parts for _, row in p.copies])),
+        copies=(_joined([to for to, _ in copies]), _joined([source for _, source in copies])),
     )
 
 
