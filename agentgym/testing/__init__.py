@@ -5,10 +5,10 @@ The strategies need the ``testing`` extra and are imported on first use.
 
 from typing import TYPE_CHECKING, Any
 
+from agentgym.testing.algorithms import LawBroken as LawBroken
+from agentgym.testing.algorithms import check_algorithm as check_algorithm
 from agentgym.testing.batches import make_batch as make_batch
 from agentgym.testing.battery import battery as battery
-from agentgym.testing.check_algorithm import LawBroken as LawBroken
-from agentgym.testing.check_algorithm import check_algorithm as check_algorithm
 from agentgym.testing.envs import check_text_env as check_text_env
 
 if TYPE_CHECKING:

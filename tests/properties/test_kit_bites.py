@@ -14,7 +14,7 @@ from agentgym.algos.base import LAWS
 from agentgym.batch import Credit, StepBatch
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.testing import LawBroken, check_algorithm
-from agentgym.testing.check_algorithm import CONTRACT
+from agentgym.testing.algorithms import CONTRACT
 from tests.properties.broken import answers, groups, losses, steps
 from tests.properties.broken.plain import Plain, Steps, Values
 
