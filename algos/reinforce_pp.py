@@ -147,7 +147,7 @@ class ReinforcePPBaseline(GRPO):
 
     >>> from agentgym.testing import make_batch
     >>> batch = make_batch(group=[0, 0, 1, 1], episode=[0, 1, 2, 3], t=[0, 0, 0, 0], reward=[1, 0, 5, 5])
-    >>> [round(a, 4) for a in ReinforcePPBaseline().credit(batch).advantage.tolist()]
+    >>> ReinforcePPBaseline().credit(batch).advantage.astype(float).round(4).tolist()
     [1.2247, -1.2247, 0.0, 0.0]
     """
 
