@@ -307,18 +307,34 @@ def list_algorithms() -> tuple[str, ...]:
     return tuple(sorted({**_third_party(), **ALGORITHMS}))
 
 
+def _settings(name: str, given: str) -> dict[str, Any]:
+    """Read ``key=value+key=value``."""
+    import yaml
+
+    settings = {}
+    for item in given.split("+") if given else ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"'{name}:{given}': settings are written {name}:key=value+key=value")
+        settings[key] = yaml.safe_load(value)
+    return settings
+
+
 def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
     """Build an algorithm by its name or by the name of a preset.
 
     Args:
-        name: A name out of ``list_algorithms()`` or ``PRESETS``.
-        overrides: Settings that replace the defaults or the preset's.
+        name: A name out of ``list_algorithms()`` or ``PRESETS``, with settings behind a colon if wanted:
+            ``"gigpo:gamma=1+std=null"``, values as in YAML.
+        overrides: Settings that replace the defaults, the preset's and those in the name.
 
     Raises:
         ConfigError: If the name or a setting is unknown, or a value is out of range.
     """
     from agentgym.algos.base import Algorithm
 
+    name, _, given = name.partition(":")
+    overrides = {**_settings(name, given), **overrides}
     preset = PRESETS.get(name, Preset(name, ""))
     targets = {**_third_party(), **ALGORITHMS}
     if preset.algorithm not in targets:

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from agentgym.algos import get_algorithm, list_algorithms
 from agentgym.cli.console import console
-from agentgym.cli.settings import parse_setting
 from agentgym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def credit(
     algos: Annotated[
         str,
         typer.Option(
-            help="Methods or presets with commas between, or all; settings follow colons, as in gigpo:omega=0.5."
+            help="Methods or presets with commas between, or all; settings behind a colon: gigpo:omega=0.5+std=null."
         ),
     ] = "grpo,gigpo,hgpo,scpo",
     similarity: Annotated[
@@ -70,11 +69,7 @@ def _methods(named: str) -> dict[str, Algorithm[Any]]:
     names = list_algorithms() if named == "all" else tuple(filter(None, map(str.strip, named.split(","))))
     if not names:
         raise ConfigError("--algos names no method")
-    methods = {}
-    for label in names:
-        name, *options = label.split(":")
-        methods[label] = get_algorithm(name, **dict(map(parse_setting, options)))
-    return methods
+    return {name: get_algorithm(name) for name in names}
 
 
 def _show(replay: CreditReplay) -> None:
@@ -85,9 +80,9 @@ def _show(replay: CreditReplay) -> None:
     console.print(f"conflicts: opposite credit in the {replay.pairs} pairs of near-identical steps; before: GRPO")
     names = tuple(replay.methods)
     if len(names) > 1:
-        console.print("Share of equal signs, where both methods give credit:")
+        console.print("Equal signs in percent of the steps where both methods give credit:")
         _matrix(names, replay.sign_agreement)
-        console.print("Spearman's rank correlation:")
+        console.print("Spearman's rank correlation in hundredths:")
         _matrix(names, replay.rank_correlation)
 
 
@@ -96,7 +91,9 @@ def _percent(share: float | None) -> str:
 
 
 def _matrix(names: Sequence[str], values: npt.NDArray[np.float64]) -> None:
-    table = Table("", "method", *(str(column) for column in range(1, len(names) + 1)), box=SIMPLE_HEAD, pad_edge=False)
-    for number, (name, row) in enumerate(zip(names, values.tolist(), strict=True), 1):
-        table.add_row(str(number), name, *("–" if value != value else f"{value:.2f}" for value in row))
+    """Print a matrix in hundredths: all methods fit beside each other into eighty columns."""
+    columns = [str(number) for number in range(1, len(names) + 1)]
+    table = Table("", "method", *columns, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, name, row in zip(columns, names, values.tolist(), strict=True):
+        table.add_row(number, name, *("–" if value != value else f"{100 * value:.0f}" for value in row))
     console.print(table)

@@ -91,3 +91,11 @@ def test_names_are_listed_and_resolve() -> None:
         assert getattr(agentgym.algos, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'GIGPO'"):
         _ = agentgym.algos.GIGPO  # type: ignore[attr-defined]
+
+
+def test_settings_may_stand_behind_the_name() -> None:
+    algorithm = get_algorithm("gigpo_alfworld:gamma=1+std=null", omega=0.5)
+    assert (algorithm.config.gamma, algorithm.config.std, algorithm.config.omega) == (1.0, None, 0.5)
+    assert algorithm.config.base == "rows"  # the preset's
+    with pytest.raises(ConfigError, match=r"settings are written gigpo:key=value\+key=value"):
+        get_algorithm("gigpo:gamma")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from agentgym.algos import get_algorithm, list_algorithms
 from agentgym.algos.base import Algorithm
@@ -84,16 +83,7 @@ def find_methods(names: Sequence[str] | None = None) -> tuple[list[Method], dict
 
 
 def _method(name: str) -> Method:
-    if name == "oracle":
-        return Method(name, None)
-    base, _, given = name.partition(":")
-    settings = {}
-    for item in given.split("+") if given else ():
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"{name!r}: settings are written {base}:key=value+key=value")
-        settings[key] = yaml.safe_load(value)
-    return Method(name, get_algorithm(base, **settings))
+    return Method(name, None if name == "oracle" else get_algorithm(name))
 
 
 def _obstacle(method: Method) -> str:
