@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import time
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, ProjectConfiguration, broadcast_object_list
@@ -13,7 +15,11 @@ from accelerate.utils import DistributedType, ProjectConfiguration, broadcast_ob
 from agentgym.errors import ConfigError
 from agentgym.training.config import TrainConfig
 
-__all__ = ["choose_run_dir", "make_accelerator", "start_processes"]
+__all__ = ["choose_run_dir", "leave_processes", "make_accelerator", "start_processes"]
+
+# Process groups of runs that have ended, see ``leave_processes``.
+_ended: list[object] = []
+atexit.register(_ended.clear)
 
 _SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
@@ -22,6 +28,18 @@ def start_processes(config: TrainConfig) -> PartialState:
     """Join the other processes; forget the settings of an earlier run in this one."""
     AcceleratorState._reset_state(reset_partial_state=True)
     return PartialState(cpu=config.cpu)
+
+
+def leave_processes(accelerator: Accelerator) -> None:
+    """Close the trackers and leave the other processes.
+
+    The group is kept until the program ends. Its destructor joins threads that may be waiting for the interpreter's
+    lock. Python's own reference lets go of the lock meanwhile, DDP's does not: if that were the last one, a program
+    that has done all its work could hang.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        _ended.append(torch.distributed.group.WORLD)
+    accelerator.end_training()
 
 
 def choose_run_dir(config: TrainConfig, checkpoint: Path | None, name: str) -> Path:

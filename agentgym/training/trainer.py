@@ -32,7 +32,7 @@ from agentgym.training.environments import resolve_environments
 from agentgym.training.generators import generator_state, restore_generators
 from agentgym.training.interrupts import Interrupts
 from agentgym.training.loggers import MetricsFile, check_trackers, versions, write_json
-from agentgym.training.processes import choose_run_dir, make_accelerator, start_processes
+from agentgym.training.processes import choose_run_dir, leave_processes, make_accelerator, start_processes
 from agentgym.training.reference import Reference
 from agentgym.training.report import write_report
 from agentgym.training.result import TrainResult
@@ -460,7 +460,7 @@ class Trainer:
         self._tell("on_stop")
         if self.accelerator.is_main_process:
             self._metrics_file.close()
-        self.accelerator.end_training()
+        leave_processes(self.accelerator)
 
     def _say(self, text: str) -> None:
         self._tell("on_message", text)
