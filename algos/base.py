@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agentgym.algos.functional.losses import Aggregation, KLEstimator, Ratio, policy_loss
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
-from agentgym.errors import ConfigError, suggest
+from agentgym.errors import AlgorithmError, ConfigError, suggest
 
 __all__ = ["LAWS", "Algorithm", "AlgorithmConfig", "Column"]
 
@@ -146,6 +146,18 @@ class Algorithm(Generic[ConfigT]):
             batch: Whole groups; row order carries no meaning.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define credit(batch)")
+
+    def read(self, batch: StepBatch, name: str) -> npt.NDArray[np.float64]:
+        """Return a declared column that a learner or a collector added, [R] or [L] by its level.
+
+        Raises:
+            AlgorithmError: If the batch lacks it; the message says what brings it.
+        """
+        column = self.columns[name]
+        added = batch.columns if column.level == "row" else batch.token_columns
+        if name not in added:
+            raise AlgorithmError(f"{type(self).__name__} needs the {column.level} column {name!r}: {column.about}")
+        return np.asarray(added[name], np.float64)
 
     def zero_sum_units(self, batch: StepBatch) -> Mapping[str, npt.NDArray[np.int64]]:
         """Return what the law "zero-sum" sums: for each centred part of the credit, a code for each of its entries.

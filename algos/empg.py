@@ -27,7 +27,6 @@ from agentgym.algos.base import AlgorithmConfig, Column
 from agentgym.algos.grpo import GRPO, Floats, GRPOConfig, Ints, episode_diagnostics
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import LearnerSpec
-from agentgym.errors import AlgorithmError
 
 __all__ = ["EMPG", "EMPGConfig", "entropy_scales", "next_rows"]
 
@@ -95,7 +94,9 @@ class EMPG(GRPO):
         "truncation": "no value is bootstrapped: a truncated episode counts what it has earned",
     }
     columns: ClassVar[Mapping[str, Column]] = {
-        "entropy": Column("row", 0.0, 10.0, "mean token entropy of the response in nats; from EntropyColumn")
+        "entropy": Column(
+            "row", 0.0, 10.0, "mean token entropy of the response in nats; from agentgym.learners:EntropyColumn"
+        )
     }
 
     def learners(self) -> list[LearnerSpec]:
@@ -108,14 +109,9 @@ class EMPG(GRPO):
         Raises:
             AlgorithmError: If the row column ``entropy`` is missing.
         """
-        if "entropy" not in batch.columns:
-            raise AlgorithmError(
-                "EMPG needs the row column 'entropy', the mean token entropy of each response; "
-                "the learner agentgym.learners:EntropyColumn brings it"
-            )
         config = self.config
         outcome, groups = self.relative(self.score(batch), batch)
-        scale, clarity = entropy_scales(np.asarray(batch.columns["entropy"], np.float64), config.k, config.k_future)
+        scale, clarity = entropy_scales(self.read(batch, "entropy"), config.k, config.k_future)
         following = next_rows(batch.episode, batch.t)
         bonus = np.where(following >= 0, config.zeta * clarity[following], 0.0)
         centre = np.full(len(batch), -_mean(scale * outcome + bonus))

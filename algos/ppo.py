@@ -105,9 +105,13 @@ class PPO(Algorithm[PPOConfig]):
     def columns(self) -> Mapping[str, Column]:  # type: ignore[override]  # the level depends on the settings
         """The values that ``credit`` reads, at its level; ``next_value`` only where it looks beyond a response."""
         level: Literal["row", "token"] = "row" if self.config.level == "turn" else "token"
-        columns = {"value": Column(level, -2.0, 2.0, f"V of the state before the {level}; from Critic")}
+        columns = {
+            "value": Column(level, -2.0, 2.0, f"V of the state before the {level}; from agentgym.learners:Critic")
+        }
         if self.config.scope == "episode":
-            columns["next_value"] = Column("row", -2.0, 2.0, "V of the state after the row; from Critic")
+            columns["next_value"] = Column(
+                "row", -2.0, 2.0, "V of the state after the row; from agentgym.learners:Critic"
+            )
         return columns
 
     def learners(self) -> list[LearnerSpec]:
@@ -123,24 +127,17 @@ class PPO(Algorithm[PPOConfig]):
         Raises:
             AlgorithmError: If a column is missing, or at token level a row has no token to hold its reward.
         """
-        for name, column in self.columns.items():
-            if name not in (batch.columns if column.level == "row" else batch.token_columns):
-                raise AlgorithmError(
-                    f"PPO needs the {column.level} column {name!r}; the learner agentgym.learners:Critic brings it"
-                )
-        config = self.config
+        config, value = self.config, self.read(batch, "value")
         penalty = penalties(batch.format_ok, batch.valid, config.format_penalty, config.invalid_penalty)
         reward = batch.reward - penalty
         if config.scope == "row":
             reward = episode_returns(batch.reward, batch.episode, batch.t) - penalty
             ahead = np.zeros(len(batch))
         else:
-            ahead = np.where(batch.terminated, 0.0, batch.columns["next_value"].astype(np.float64))
+            ahead = np.where(batch.terminated, 0.0, self.read(batch, "next_value"))
         if config.level == "turn":
-            value = batch.columns["value"].astype(np.float64)
             segment, position = batch.episode, batch.t
         else:
-            value = batch.token_columns["value"].astype(np.float64)
             segment, position = self._token_layout(batch)
             reward, ahead = (_on_last_tokens(column, batch) for column in (reward, ahead))
         advantage = gae(reward, value, segment, position, gamma=config.gamma, lam=config.lam, bootstrap=ahead)

@@ -30,7 +30,6 @@ from agentgym.algos.base import AlgorithmConfig, Column
 from agentgym.algos.grpo import GRPO, Floats, GRPOConfig, Ints, episode_diagnostics
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import LearnerSpec
-from agentgym.errors import AlgorithmError
 
 __all__ = ["ProgressAdvantage", "ProgressAdvantageConfig", "step_log_ratio"]
 
@@ -88,7 +87,9 @@ class ProgressAdvantage(GRPO):
         "truncation": "no value is bootstrapped: a truncated episode counts what it has earned",
     }
     columns: ClassVar[Mapping[str, Column]] = {
-        "ref_logprob": Column("token", -20.0, 0.0, "log π_ref of each response token; from ReferenceColumn"),
+        "ref_logprob": Column(
+            "token", -20.0, 0.0, "log π_ref of each response token; from agentgym.learners:ReferenceColumn"
+        ),
         "logprob": Column("token", -20.0, 0.0, "log π of each response token, by default that recorded at play"),
     }
 
@@ -102,14 +103,9 @@ class ProgressAdvantage(GRPO):
         Raises:
             AlgorithmError: If the token column ``ref_logprob`` is missing.
         """
-        if "ref_logprob" not in batch.token_columns:
-            raise AlgorithmError(
-                "ProgressAdvantage needs the token column 'ref_logprob', log π_ref of each response token; "
-                "the learner agentgym.learners:ReferenceColumn brings it"
-            )
         config = self.config
         logprob = np.asarray(batch.token_columns.get("logprob", batch.logprobs), np.float64)
-        reference = np.asarray(batch.token_columns["ref_logprob"], np.float64)
+        reference = self.read(batch, "ref_logprob")
         outcome, groups = self.relative(self.score(batch), batch)
         progress = config.beta * step_log_ratio(logprob, reference, batch.token_offsets, config.reduce)
         components = {

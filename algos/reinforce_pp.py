@@ -34,7 +34,6 @@ from agentgym.algos.functional.statistics import Segments, whiten
 from agentgym.algos.grpo import GRPO, Floats, GRPOConfig
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import LearnerSpec
-from agentgym.errors import AlgorithmError
 
 __all__ = ["ReinforcePP", "ReinforcePPBaseline", "ReinforcePPBaselineConfig", "ReinforcePPConfig", "token_returns"]
 
@@ -113,7 +112,7 @@ class ReinforcePP(Algorithm[ReinforcePPConfig]):
     @property
     def columns(self) -> Mapping[str, Column]:  # type: ignore[override]  # read only with a KL penalty in the reward
         """The reference's log-probabilities where the reward has a KL penalty, else nothing."""
-        about = "log π_ref of each response token; from ReferenceColumn"
+        about = "log π_ref of each response token; from agentgym.learners:ReferenceColumn"
         return {"ref_logprob": Column("token", -20.0, 0.0, about)} if self.config.kl_reward_coef else {}
 
     def learners(self) -> list[LearnerSpec]:
@@ -129,13 +128,8 @@ class ReinforcePP(Algorithm[ReinforcePPConfig]):
         config = self.config
         kl = np.zeros(int(batch.token_offsets[-1]))
         if config.kl_reward_coef:
-            if "ref_logprob" not in batch.token_columns:
-                raise AlgorithmError(
-                    f"kl_reward_coef={config.kl_reward_coef} needs the token column 'ref_logprob'; "
-                    "the learner agentgym.learners:ReferenceColumn brings it"
-                )
             logprob = np.asarray(batch.token_columns.get("logprob", batch.logprobs), np.float64)
-            kl = config.kl_reward_coef * (logprob - np.asarray(batch.token_columns["ref_logprob"], np.float64))
+            kl = config.kl_reward_coef * (logprob - self.read(batch, "ref_logprob"))
         returns = token_returns(batch, kl, gamma=config.gamma, scope=config.scope)
         advantage = whiten(returns, eps=config.whiten_eps).astype(np.float32)
         diagnostics = {"credited_token_share": float((advantage != 0).mean())} if len(advantage) else {}

@@ -27,7 +27,6 @@ from agentgym.algos.base import Algorithm, AlgorithmConfig, Column
 from agentgym.algos.functional.returns import episode_returns
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec
-from agentgym.errors import AlgorithmError
 
 __all__ = ["ReMax", "ReMaxConfig"]
 
@@ -56,7 +55,9 @@ class ReMax(Algorithm[ReMaxConfig]):
         "truncation": "no value is bootstrapped: a truncated episode counts what it has earned",
     }
     columns: ClassVar[Mapping[str, Column]] = {
-        "baseline": Column("row", -2.0, 2.0, "return of the greedy episode of the row's task; from 'greedy_baseline'")
+        "baseline": Column(
+            "row", -2.0, 2.0, "return of the greedy episode of the row's task, from collector 'greedy_baseline'"
+        )
     }
 
     def collector(self) -> CollectorSpec:
@@ -69,13 +70,8 @@ class ReMax(Algorithm[ReMaxConfig]):
         Raises:
             AlgorithmError: If the column ``baseline`` is missing.
         """
-        if "baseline" not in batch.columns:
-            raise AlgorithmError(
-                "ReMax needs the row column 'baseline', the return of the greedy episode of each row's task; "
-                "the collector 'greedy_baseline' brings it"
-            )
         returns = episode_returns(batch.reward, batch.episode, batch.t)
-        baseline = np.asarray(batch.columns["baseline"], np.float64)
+        baseline = self.read(batch, "baseline")
         components = {"return": returns.astype(np.float32), "baseline": (-baseline).astype(np.float32)}
         advantage = components["return"] + components["baseline"]
         diagnostics = {"credited_row_share": float((advantage != 0).mean())} if len(batch) else {}
