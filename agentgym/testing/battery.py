@@ -17,7 +17,7 @@ from agentgym.algos.base import Column
 from agentgym.batch import StepBatch
 from agentgym.episodes import Episode, Group, Step
 
-__all__ = ["battery", "with_declared_columns"]
+__all__ = ["as_episode", "battery", "with_declared_columns"]
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -86,6 +86,24 @@ _RECIPES: Mapping[str, _Recipe] = {
 }
 
 
+def as_episode(steps: Sequence[Step], group: int, index: int) -> Episode:
+    """Return steps as a recorded episode: won where the task ended with a reward."""
+    won = steps[-1].terminated and steps[-1].reward > 0
+    return Episode(
+        group=f"group {group}",
+        index=index,
+        seed=group,
+        task_id=f"made/{group}",
+        task_type="made",
+        goal="none",
+        steps=tuple(steps),
+        won=won,
+        score=float(won),
+        end=("success" if won else "failure") if steps[-1].terminated else "step_limit",
+        context="window",
+    )
+
+
 def _episode(rng: np.random.Generator, recipe: _Recipe, group: int, index: int, length: int) -> Episode:
     rewards = recipe.rewards(rng, length)
     truncated = bool(rng.random() < recipe.truncated)
@@ -117,20 +135,7 @@ def _episode(rng: np.random.Generator, recipe: _Recipe, group: int, index: int, 
                 logprobs=tuple((-rng.random(len(tokens)) - 0.1).tolist()),
             )
         )
-    won = steps[-1].terminated and steps[-1].reward > 0
-    return Episode(
-        group=f"group {group}",
-        index=index,
-        seed=group,
-        task_id=f"battery/{group}",
-        task_type="battery",
-        goal="none",
-        steps=tuple(steps),
-        won=won,
-        score=float(won),
-        end=("success" if won else "failure") if steps[-1].terminated else "step_limit",
-        context="window",
-    )
+    return as_episode(steps, group, index)
 
 
 @functools.cache

@@ -12,9 +12,9 @@ import numpy as np
 
 from agentgym.algos.base import Column
 from agentgym.batch import StepBatch
-from agentgym.episodes import Episode, Group, Step
+from agentgym.episodes import Group, Step
 from agentgym.errors import missing_extra
-from agentgym.testing.battery import with_declared_columns
+from agentgym.testing.battery import as_episode, with_declared_columns
 
 try:
     from hypothesis import strategies as st
@@ -83,24 +83,7 @@ def groups(
     drawn = []
     for g in range(draw(st.integers(min_groups, max_groups))):
         members = draw(st.lists(_steps(rewards, max_steps, states), min_size=1, max_size=max_episodes))
-        episodes = []
-        for index, steps in enumerate(members):
-            won = steps[-1].terminated and steps[-1].reward > 0
-            episodes.append(
-                Episode(
-                    group=f"group {g}",
-                    index=index,
-                    seed=g,
-                    task_id=f"drawn/{g}",
-                    task_type="drawn",
-                    goal="none",
-                    steps=tuple(steps),
-                    won=won,
-                    score=float(won),
-                    end=("success" if won else "failure") if steps[-1].terminated else "step_limit",
-                    context="window",
-                )
-            )
+        episodes = [as_episode(steps, g, index) for index, steps in enumerate(members)]
         drawn.append(Group(f"group {g}", tuple(episodes)))
     return drawn
 
