@@ -41,6 +41,8 @@ MIN_SEEDS = 5
 ADVISED_SEEDS = 10
 """Paired seeds to run where a ranking is close."""
 
+_NAMED_PAIRS = 10
+
 _COSTS = ("generated_tokens", "env_steps", "updates", "iterations", "seconds")
 _MAX_EXACT = 14  # 2^14 flips are all tried; beyond, as many are drawn
 
@@ -145,9 +147,10 @@ class Comparison:
         told = [f"{d.method} is {d.verdict} than {d.against}" for d in pairs if d.told_apart]
         lines = [f"By mean: {', '.join(self.ranking)}."]
         lines.append(f"Told apart: {'; '.join(told)}." if told else "No two methods are told apart.")
-        if self.close:
+        if told and self.close:
             names = "; ".join(f"{d.method} and {d.against}" for d in self.close)
-            lines.append(f"Not told apart: {names}.")
+            many = len(self.close) > _NAMED_PAIRS
+            lines.append(f"The other {len(self.close)} pairs are not." if many else f"Not told apart: {names}.")
         if any(len(d.seeds) < ADVISED_SEEDS for d in self.close):
             lines.append(f"The ranking is close: run {ADVISED_SEEDS} seeds before reading anything into it.")
         return " ".join(lines)

@@ -89,6 +89,15 @@ def test_an_interval_around_zero_is_not_told_apart_and_more_seeds_are_advised() 
     assert "run 10 seeds" not in many.conclusion()
 
 
+def test_the_conclusion_names_a_few_pairs_and_counts_many() -> None:
+    base = [0.4, 0.6, 0.45, 0.55, 0.42]
+    few = compared({"a": base, "b": [v + 0.2 for v in base], "c": [v + 0.2 for v in base[::-1]]})
+    assert "Told apart: b is higher than a; c is higher than a. Not told apart: c and b." in few.conclusion()
+    names = "bcdefgh"
+    many = compared({"a": base, **{name: [v + 0.2 for v in np.roll(base, i).tolist()] for i, name in enumerate(names)}})
+    assert "The other 21 pairs are not." in many.conclusion()
+
+
 @pytest.mark.parametrize("seeds", range(1, MIN_SEEDS))
 def test_few_seeds_tell_nothing_apart(seeds: int) -> None:
     base = [0.1 * i for i in range(seeds)]
