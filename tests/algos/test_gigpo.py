@@ -32,11 +32,11 @@ ROWS: dict[str, Any] = {
         (None, [4.5125, 6.3333, 0, -4.5125, -3.1667, -3.1667, 0]),
     ],
 )
-def test_card_vector_of_the_step_advantage(std: Any, step: list[float]) -> None:
+def test_worked_vector_of_the_step_advantage(std: Any, step: list[float]) -> None:
     np.testing.assert_allclose(GiGPO(std=std).credit(make_batch(**ROWS)).components["step"], step, atol=5e-5)
 
 
-def test_card_vector_of_the_whole() -> None:
+def test_worked_vector_of_the_whole() -> None:
     credit = GiGPO(base="rows").credit(make_batch(**ROWS))
     whole = [1.7762, 2.2237, 1.0690, -1.5089, -1.3791, -1.3791, -0.8018]
     np.testing.assert_allclose(credit.advantage, whole, atol=5e-5)

@@ -24,7 +24,7 @@ def two_episodes() -> StepBatch:
 
 
 @pytest.mark.parametrize(("base", "won", "lost"), [("rows", 1.0690, -0.8018), ("episodes", 0.7071, -0.7071)])
-def test_card_vector(base: Any, won: float, lost: float) -> None:
+def test_worked_vector(base: Any, won: float, lost: float) -> None:
     credit = GRPO(base=base).credit(two_episodes())
     np.testing.assert_allclose(credit.advantage, [won] * 3 + [lost] * 4, atol=5e-5)
     assert credit.advantage.dtype == np.float32
