@@ -22,7 +22,7 @@ __all__ = ["build", "build_tokenizer", "defaults_of"]
 
 _END = "<|end|>"
 _ACT = "<|act|>"
-_EMBEDDING_STD = 0.3  # with 0.02, a warm start of equal length ends at a loss higher by a fifth
+_EMBEDDING_STD = 0.3  # by the loss at which a warm start ends: 0.05 is worse, 0.1 to 0.6 differ little
 _TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ message['content'] + '<|end|>' }}"
     "{% else %}{{ message['content'] + '<|act|>' }}{% endif %}{% endfor %}"
