@@ -15,6 +15,7 @@ inside::
 from __future__ import annotations
 
 from .action_tags import ActionTags as ActionTags
+from .copy_snapshot import CopySnapshot as CopySnapshot
 from .group_recorder import GroupRecorder as GroupRecorder
 from .history import History as History
 from .replay import ReplaySnapshot as ReplaySnapshot
@@ -24,6 +25,7 @@ from .state_hash import StateHash as StateHash
 
 __all__ = [
     "ActionTags",
+    "CopySnapshot",
     "GroupRecorder",
     "History",
     "InvalidActionPenalty",

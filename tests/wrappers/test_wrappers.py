@@ -21,6 +21,7 @@ from agentgym.errors import SnapshotError
 from agentgym.testing import check_text_env
 from agentgym.wrappers import (
     ActionTags,
+    CopySnapshot,
     GroupRecorder,
     History,
     InvalidActionPenalty,
@@ -41,6 +42,7 @@ ALONE: dict[str, Wrap] = {
     "InvalidActionPenalty": lambda env: InvalidActionPenalty(env, on="admissible"),
     "ScaleReward": lambda env: ScaleReward(env, 10.0),
     "ReplaySnapshot": ReplaySnapshot,
+    "CopySnapshot": CopySnapshot,
 }
 # These can stand anywhere inside the recorder without changing what it records.
 FREE: dict[str, Wrap] = {
@@ -50,6 +52,7 @@ FREE: dict[str, Wrap] = {
     "OrderEnforcing": gym_wrappers.OrderEnforcing,
     "PassiveEnvChecker": gym_wrappers.PassiveEnvChecker,
     "ReplaySnapshot": ReplaySnapshot,
+    "CopySnapshot": CopySnapshot,
     "ScaleReward": lambda env: ScaleReward(env, 10.0),
     "ActionTags": lambda env: ActionTags(env, require_think=False, fallback_chars=40),
     "History": lambda env: History(env, k=2),
