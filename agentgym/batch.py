@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -59,6 +60,8 @@ class StepBatch:
         actions: Text sent to the environment, or None if dropped.
         columns: Row columns a learner added (values, progress), each [R].
         token_columns: Token columns a learner added, each [L].
+        tree_node: Where groups are trees and episodes their paths, the code of each row's decision, at least 0, which
+            paths share up to where they fork, int64 [R]; None where every row is a decision of its own.
     """
 
     group: Ints
@@ -81,9 +84,12 @@ class StepBatch:
     actions: tuple[str, ...] | None = None
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     token_columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    tree_node: Ints | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.group)
+        if self.tree_node is not None and self.tree_node.shape != (rows,):
+            raise AlgorithmError(f"'tree_node' has shape {self.tree_node.shape}, expected ({rows},) like 'group'")
         for item in fields(self):
             if item.name in _ROW_COLUMNS and (shape := np.shape(getattr(self, item.name))) != (rows,):
                 raise AlgorithmError(f"column {item.name!r} has shape {shape}, expected ({rows},) like 'group'")
@@ -103,6 +109,36 @@ class StepBatch:
 
     def __len__(self) -> int:
         return len(self.group)
+
+    @cached_property
+    def node(self) -> Ints:
+        """Code of each row's decision, int64 [R]: equal on the rows of paths that share it, and on no others."""
+        return np.arange(len(self)) if self.tree_node is None else self.tree_node
+
+    @cached_property
+    def parent(self) -> Ints:
+        """Code of the decision before each row's on its path, int64 [R]; -1 on first rows. Needs whole episodes."""
+        parent = np.full(len(self), -1, np.int64)
+        order = np.lexsort((self.t, self.episode))
+        after = order[1:][self.t[order[1:]] > 0]
+        parent[after] = self.node[order[:-1][self.t[order[1:]] > 0]]
+        return parent
+
+    @cached_property
+    def branch(self) -> Ints:
+        """Number of each row's decision among those its group took from the same point, int64 [R], from 0.
+
+        The point is the decision before it, or the group's start; decisions are numbered in the order of their codes.
+        Needs whole episodes.
+        """
+        _, first, place = np.unique(self.node, return_index=True, return_inverse=True)
+        # First decisions have no parent: those of one group share its start, below every node.
+        point = np.where(self.parent[first] < 0, -1 - self.group[first], self.parent[first])
+        order = np.argsort(point, kind="stable")
+        starts = np.flatnonzero(np.diff(point[order], prepend=point[order][:1] - 1))
+        number = np.empty(len(first), np.int64)
+        number[order] = np.arange(len(first)) - np.repeat(starts, np.diff(starts, append=len(first)))
+        return number[place]
 
     @classmethod
     def from_groups(cls, groups: Iterable[Group]) -> Self:
@@ -130,6 +166,7 @@ class StepBatch:
             logprobs=np.array([p for s in steps for p in s.logprobs or ()], np.float32),
             observations=tuple(s.observation for s in steps),
             actions=tuple(s.action for s in steps),
+            tree_node=_tree_nodes([row[0] for row in rows], steps),
         )
 
     def take(self, rows: npt.NDArray[np.int64]) -> Self:
@@ -149,6 +186,7 @@ class StepBatch:
             actions=None if self.actions is None else tuple(self.actions[i] for i in rows),
             columns={name: column[rows] for name, column in self.columns.items()},
             token_columns={name: column[tokens] for name, column in self.token_columns.items()},
+            tree_node=None if self.tree_node is None else self.tree_node[rows],
         )
 
     def with_columns(self, **columns: npt.NDArray[Any]) -> Self:
@@ -158,6 +196,15 @@ class StepBatch:
     def with_token_columns(self, **columns: npt.NDArray[Any]) -> Self:
         """Return this batch with token columns [L] that a learner computed."""
         return replace(self, token_columns={**self.token_columns, **columns})
+
+
+def _tree_nodes(group: Sequence[int], steps: Sequence[Step]) -> Ints | None:
+    """Return the codes of the decisions of groups that are trees, or None where none is."""
+    if all(step.node is None for step in steps):
+        return None
+    # A step outside a tree is a decision of its own, whatever its neighbours are.
+    owned = zip(group, steps, strict=True)
+    return encode([(-1, row) if s.node is None else (g, s.node) for row, (g, s) in enumerate(owned)])
 
 
 _ROW_COLUMNS = frozenset(

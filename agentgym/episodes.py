@@ -7,9 +7,9 @@ re-tokenised later: token ids are what the model saw and said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from agentgym.errors import RecorderError
 __all__ = ["Context", "End", "Episode", "EpisodeRecorder", "Group", "Recorder", "Step", "TokenSequence"]
 
 Context = Literal["transcript", "window"]
-End = Literal["success", "failure", "step_limit", "token_limit", "environment_fault", "policy_fault"]
+End = Literal["success", "failure", "step_limit", "token_limit", "pruned", "environment_fault", "policy_fault"]
 _FAULTS = ("environment_fault", "policy_fault")
 
 
@@ -35,6 +35,8 @@ class Step:
         response_ids: Tokens the policy sampled, end marker included.
         logprobs: Log-probability of each response token under the distribution that was sampled from, natural log.
         allowed_ids: Where sampling was constrained, the token ids each response token was chosen among; else None.
+        node: In a group whose episodes are the paths of a tree, the number of this decision, from 0: paths share it up
+            to where they fork. None elsewhere: the decision belongs to this episode alone.
         reward: The environment's own reward.
         shaped_reward: The reward after every shaping wrapper; what training uses. Equal to ``reward`` where nothing
             shapes.
@@ -61,6 +63,7 @@ class Step:
     response_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     allowed_ids: tuple[tuple[int, ...], ...] | None = None
+    node: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class Episode:
         steps: Decisions in order.
         won: Whether the task was solved.
         score: Final progress in [0, 1].
-        end: How it ended.
+        end: How it ended; "pruned" where a search stopped following it.
         fault: The fault's text where ``end`` is a fault, else None.
         final_observation: What the environment answered to the last action.
         context: How prompts were built; None without a policy.
@@ -186,6 +189,29 @@ class Group:
     def __len__(self) -> int:
         return len(self.episodes)
 
+    @classmethod
+    def of_paths(cls, name: str, paths: Iterable[Episode]) -> Self:
+        """Return the group of the paths of a tree: index and nodes are numbered, in the order given.
+
+        Paths share a decision where they hold the very same ``Step`` object, as branches of one run do.
+
+        Args:
+            name: Id of the group.
+            paths: Its episodes, from the root to a leaf each.
+        """
+        # The steps are kept alive with their numbers, so that no id is used twice.
+        numbered: dict[int, tuple[Step, Step]] = {}
+        for path in (paths := list(paths)):
+            for step in path.steps:
+                numbered.setdefault(id(step), (step, replace(step, node=len(numbered))))
+        return cls(
+            name,
+            tuple(
+                replace(path, group=name, index=index, steps=tuple(numbered[id(step)][1] for step in path.steps))
+                for index, path in enumerate(paths)
+            ),
+        )
+
 
 @dataclass(slots=True)
 class EpisodeRecorder:
@@ -206,6 +232,11 @@ class EpisodeRecorder:
     def over(self) -> bool:
         """Whether the episode has ended."""
         return self._end is not None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps so far."""
+        return tuple(self._steps)
 
     def annotate(
         self,
@@ -357,6 +388,19 @@ class Recorder:
         members.append(episode)
         self._latest = episode
         return episode
+
+    def fork(self, episode: EpisodeRecorder) -> EpisodeRecorder:
+        """Begin a further episode of the group of ``episode``, with its steps so far; the steps are shared.
+
+        Raises:
+            RecorderError: If ``episode`` is over.
+        """
+        episode._check_running("fork")
+        members = self._episodes.setdefault(episode.group, [])
+        branch = replace(episode.copy(), index=len(members))
+        members.append(branch)
+        self._latest = branch
+        return branch
 
     def groups(self) -> list[Group]:
         """Return every group recorded so far, in order of their first episode."""

@@ -5,6 +5,8 @@ of episodes) and the episodes. JSONL has the header in its first line, with a ch
 episode. Parquet has the header under the key ``agentgym`` of the schema metadata and one row per step with the
 episode's fields repeated, which compresses to next to nothing; an episode without steps is one row whose ``t`` is null.
 
+Schema 2 added ``node`` to the steps, for groups that are trees; files of schema 1 are read as groups that are none.
+
 What is written comes back equal: floats to the last bit, any text, lone surrogates included. No pickle is involved.
 """
 
@@ -28,7 +30,9 @@ from agentgym.errors import DataError, RecorderError, missing_extra
 
 __all__ = ["SCHEMA_VERSION", "SUFFIXES", "read_groups", "read_header", "write_groups"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE = (1, 2)
+_SINCE_SCHEMA_2 = frozenset({"node"})
 _FORMAT = "agentgym.groups"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet")
 """How the names of recordings end, and so in what format they are."""
@@ -93,7 +97,7 @@ def read_groups(path: StrPath) -> list[Group]:
             members[index].append(episode)
         return [Group(name, tuple(found)) for name, found in zip(header["groups"], members, strict=True)]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecorderError) as error:
-        raise DataError(f"{path}: its content does not fit schema {SCHEMA_VERSION}: {_reason(error)}") from error
+        raise DataError(f"{path}: its content does not fit schema {header['schema']}: {_reason(error)}") from error
 
 
 def read_header(path: StrPath) -> dict[str, Any]:
@@ -137,10 +141,11 @@ def _header(groups: Sequence[Group], env_id: str | None) -> dict[str, Any]:
 def _check_header(path: Path, header: Any) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise DataError(f"{path}: not a file of agentgym groups")
-    if header.get("schema") != SCHEMA_VERSION:
+    if header.get("schema") not in _READABLE:
+        readable = " and ".join(map(str, _READABLE))
         raise DataError(
             f"{path}: written with schema {header.get('schema')!r} by agentgym-sdk {header.get('package')!r}; "
-            f"this version reads schema {SCHEMA_VERSION}. Read it with that version of agentgym-sdk."
+            f"this version reads schemas {readable}. Read it with that version of agentgym-sdk."
         )
     return header
 
@@ -247,7 +252,7 @@ def _column_types(pa: Any) -> dict[str, Any]:
         **dict.fromkeys(
             ("group", "task_id", "task_type", "goal", "end", "fault", "final_observation", "context"), text
         ),
-        **dict.fromkeys(("index", "seed", "t"), integer),
+        **dict.fromkeys(("index", "seed", "t", "node"), integer),
         **dict.fromkeys(("observation", "action", "response", "obs_hash", "state_hash"), text),
         **dict.fromkeys(("won", "terminated", "truncated", "valid", "format_ok"), flag),
         **dict.fromkeys(("score", "reward", "shaped_reward"), number),
@@ -292,7 +297,10 @@ def _from_parquet(path: Path, data: bytes, pa: Any) -> tuple[dict[str, Any], lis
     if metadata.get(b"agentgym_blake2b", b"").decode("latin-1") != _digest(text):
         raise DataError(f"{path}: not a file of agentgym groups, or altered: its header has no valid checksum")
     header = _check_header(path, json.loads(text))
-    for name, kind in _column_types(pa).items():
+    kinds = _column_types(pa)
+    for name in _SINCE_SCHEMA_2 if header["schema"] == 1 else ():
+        del kinds[name]
+    for name, kind in kinds.items():
         field = table.schema.field(name) if name in table.column_names else None
         if (
             field is None
@@ -306,5 +314,5 @@ def _from_parquet(path: Path, data: bytes, pa: Any) -> tuple[dict[str, Any], lis
         if not row["t"]:  # 0 or null: a new episode
             rows.append((row["group_index"], {name: row[name] for name in _EPISODE_FIELDS}, []))
         if row["t"] is not None:
-            rows[-1][2].append({name: row[name] for name in _STEP_FIELDS})
+            rows[-1][2].append({name: row.get(name) for name in _STEP_FIELDS})
     return header, rows

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import json
 import lzma
 import math
@@ -181,11 +182,35 @@ def _change_header(path: Path, **values: Any) -> None:
     path.write_bytes(json.dumps({**json.loads(first), **values}).encode() + b"\n" + rest)
 
 
+def test_files_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    groups = _played()
+    write_groups(tmp_path / "a.jsonl", groups)
+    header, *lines = (tmp_path / "a.jsonl").read_text("ascii").splitlines()
+    lines = [line.replace(', "node": null', "") for line in lines]
+    body = "".join(f"{line}\n" for line in lines).encode()
+    assert b"node" not in body
+    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+    old = json.dumps({**json.loads(header), "schema": 1, "blake2b": digest}).encode()
+    (tmp_path / "a.jsonl").write_bytes(old + b"\n" + body)
+    assert read_groups(tmp_path / "a.jsonl") == groups
+
+    write_groups(tmp_path / "a.parquet", groups)
+    table = pa.parquet.read_table(tmp_path / "a.parquet")
+    text = json.dumps({**json.loads(table.schema.metadata[b"agentgym"]), "schema": 1}).encode()
+    metadata = {"agentgym": text, "agentgym_blake2b": hashlib.blake2b(text, digest_size=16).hexdigest()}
+    old_table = table.drop_columns(["node"]).replace_schema_metadata(metadata)
+    pa.parquet.write_table(old_table, tmp_path / "a.parquet", write_page_checksum=True)
+    assert read_groups(tmp_path / "a.parquet") == groups
+
+
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_groups(path, _played())
     _change_header(path, schema=SCHEMA_VERSION + 1, package="9.9")
-    with pytest.raises(DataError, match=r"schema 2 by agentgym-sdk '9\.9'; this version reads schema 1"):
+    with pytest.raises(DataError, match=r"schema 3 by agentgym-sdk '9\.9'; this version reads schemas 1 and 2"):
         read_groups(path)
 
 
@@ -194,7 +219,7 @@ def test_a_header_that_does_not_fit_its_episodes_is_refused(tmp_path: Path, chan
     path = tmp_path / "a.jsonl"
     write_groups(path, _played())
     _change_header(path, **change)
-    with pytest.raises(DataError, match=r"a\.jsonl: its content does not fit schema 1"):
+    with pytest.raises(DataError, match=r"a\.jsonl: its content does not fit schema 2"):
         read_groups(path)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from agentgym.episodes import Context
+from agentgym.episodes import Context, Step
 
 __all__ = ["Decision", "Policy", "Session", "Turn"]
 
@@ -49,6 +49,7 @@ class Decision:
         response_ids: Sampled tokens, or None without a tokenizer.
         logprobs: Log-probability of each sampled token, or None.
         allowed_ids: Ids each token was chosen among where sampling was constrained, else None.
+        entropies: Entropy in nats of the distribution each token was drawn from, where the session was asked for them.
     """
 
     action: str | None
@@ -57,6 +58,7 @@ class Decision:
     response_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     allowed_ids: tuple[tuple[int, ...], ...] | None = None
+    entropies: tuple[float, ...] | None = None
 
 
 class Session(Protocol):
@@ -64,6 +66,10 @@ class Session(Protocol):
 
     def act(self, turns: Sequence[Turn]) -> list[Decision]:
         """Answer every turn, in order; a slot seen for the first time starts an episode."""
+        ...
+
+    def resume(self, slot: int, steps: Sequence[Step]) -> None:
+        """Make ``slot`` go on with an episode whose steps so far are ``steps``, which this policy recorded."""
         ...
 
     def drop(self, slot: int) -> None:
@@ -81,6 +87,11 @@ class Policy(Protocol):
         """How prompts are built, for the record; None for policies without tokens."""
         ...
 
-    def session(self, *, greedy: bool = False) -> Session:
-        """Open a session; ``greedy`` takes the most likely token instead of sampling."""
+    def session(self, *, greedy: bool = False, entropies: bool = False) -> Session:
+        """Open a session.
+
+        Args:
+            greedy: Take the most likely token instead of sampling.
+            entropies: Whether decisions tell the entropy at each token.
+        """
         ...

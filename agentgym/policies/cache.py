@@ -73,6 +73,18 @@ class _RaggedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
                 new[: old.shape[0], :, : old.shape[2]] = old
                 setattr(self, name, new)
 
+    def adopt(self, other: _RaggedLayer, sources: list[int], first: int, width: int) -> None:
+        """Write copies of rows of ``other`` from row ``first`` on."""
+        assert other.keys is not None
+        assert other.values is not None
+        if not self.is_initialized:
+            self.lazy_initialization(other.keys, other.values)
+        assert self.keys is not None
+        assert self.values is not None
+        rows = slice(first, first + len(sources))
+        self.keys[rows, :, :width] = other.keys[sources, :, :width]
+        self.values[rows, :, :width] = other.values[sources, :, :width]
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy one row over another."""
         for tensor in (self.keys, self.values):
@@ -109,6 +121,15 @@ class RaggedCache(Cache):
         """Append an empty row and return its number."""
         self.lengths.append(0)
         return len(self.lengths) - 1
+
+    def adopt(self, other: RaggedCache, sources: list[int]) -> None:
+        """Append a row for each of ``sources``, at least one: a copy of that row of ``other``, which is not empty."""
+        first = len(self.lengths)
+        self.lengths += [other.lengths[source] for source in sources]
+        width = max(self.lengths[first:])
+        self._reserve(len(self.lengths), width)
+        for mine, theirs in zip(self._ragged, other._ragged, strict=True):
+            mine.adopt(theirs, sources, first, width)
 
     def remove_row(self, row: int) -> int:
         """Remove a row; the last row takes its number. Return the number that row had."""

@@ -49,8 +49,8 @@ class Demonstrator:
         """How prompts are built, for the record."""
         return self._policy.context_kind
 
-    def session(self, *, greedy: bool = False) -> Session:
-        """Open a session; a script has no sampling, so ``greedy`` changes nothing."""
+    def session(self, *, greedy: bool = False, entropies: bool = False) -> Session:
+        """Open a session; a script has no sampling, so neither argument changes anything."""
         return _ForcedSession(self._policy, self._script, self._noise, self._dawdle)
 
 
@@ -120,6 +120,10 @@ class _ForcedSession:
     @property
     def keeps_past(self) -> bool:
         return self._policy.context.kind == "transcript"
+
+    def resume(self, slot: int, steps: Sequence[Step]) -> None:
+        cached = self._prompts.resume(slot, steps)
+        self._length[slot] = len(cached) + len(steps[-1:])
 
     def drop(self, slot: int) -> None:
         self._prompts.drop(slot)

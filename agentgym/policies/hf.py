@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import torch
 
-from agentgym.episodes import Context
+from agentgym.episodes import Context, Step
 from agentgym.errors import ConfigError, PolicyError
 from agentgym.policies.base import Decision, Session, Turn
 from agentgym.policies.cache import RaggedCache
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["HFPolicy"]
+
+# Tokens, padding included, that are fed at once where episodes are resumed.
+_PREFILL_TOKENS = 16_384
 
 
 class HFPolicy:
@@ -118,11 +121,17 @@ class HFPolicy:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    def session(self, *, greedy: bool = False) -> Session:
-        """Open a session; ``greedy`` takes the most likely token instead of sampling."""
+    def session(self, *, greedy: bool = False, entropies: bool = False) -> Session:
+        """Open a session.
+
+        Args:
+            greedy: Take the most likely token instead of sampling.
+            entropies: Whether decisions tell the entropy at each token.
+        """
+        generator = _Generator(self, greedy, entropies)
         if isinstance(self.context, Transcript):
-            return _TranscriptSession(self, self.context, greedy)
-        return _WindowSession(self, self.context, greedy)
+            return _TranscriptSession(self, self.context, generator)
+        return _WindowSession(self, self.context, generator)
 
 
 def _check_attention(model: PreTrainedModel, name: str) -> None:
@@ -136,9 +145,10 @@ def _check_attention(model: PreTrainedModel, name: str) -> None:
 class _Generator:
     """Extends the rows of a cache by prompts and sampled responses."""
 
-    def __init__(self, policy: HFPolicy, greedy: bool) -> None:
+    def __init__(self, policy: HFPolicy, greedy: bool, entropies: bool) -> None:
         self._policy = policy
         self._greedy = greedy
+        self._entropies = entropies
         self._ends = set(policy.chat.end_ids)
         base: Any = policy.model
         base = base.get_base_model() if hasattr(base, "get_base_model") else base
@@ -149,6 +159,32 @@ class _Generator:
 
     def new_cache(self) -> RaggedCache:
         return RaggedCache(self._policy.model.config.get_text_config().num_hidden_layers, self._policy.device)
+
+    def prefill(self, cache: RaggedCache, prefixes: Sequence[tuple[int, ...]]) -> list[int]:
+        """Append a row for each prefix, none empty, which then holds it; equal prefixes are fed to the model once.
+
+        Returns:
+            The number of the prefix that each new row holds.
+        """
+        places: dict[tuple[int, ...], list[int]] = {}
+        for number, prefix in enumerate(prefixes):
+            places.setdefault(prefix, []).append(number)
+        order: list[int] = []
+        parts: list[list[tuple[int, ...]]] = [[]]
+        for prefix in sorted(places, key=len, reverse=True):
+            # Sorted by length, the first of a part is its widest.
+            if parts[-1] and (len(parts[-1]) + 1) * len(parts[-1][0]) > _PREFILL_TOKENS:
+                parts.append([])
+            parts[-1].append(prefix)
+        for part in parts:
+            fed = self.new_cache()
+            for _ in part:
+                fed.add_row()
+            self._forward(fed, part)
+            copies = [(row, number) for row, prefix in enumerate(part) for number in places[prefix]]
+            cache.adopt(fed, [row for row, _ in copies])
+            order += [number for _, number in copies]
+        return order
 
     @torch.no_grad()
     def _forward(self, cache: RaggedCache, chunks: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -184,6 +220,7 @@ class _Generator:
         uniforms = np.stack([turn.chance.random(policy.max_new_tokens) for turn in turns])
         tokens: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
+        entropies: list[list[float]] = [[] for _ in rows]
         chunks: list[Sequence[int]] = list(prompts)
         running = list(rows)
         for step in range(policy.max_new_tokens):
@@ -195,11 +232,13 @@ class _Generator:
                 top_p=policy.top_p,
                 greedy=self._greedy,
                 allowed=None if choices[0] is None else [c.allowed() for r in running if (c := choices[r])],
+                entropies=self._entropies,
             )
             chunks = [()] * len(turns)
-            for row, token, logp in zip(running, *picked, strict=True):
+            for row, token, logp, entropy in zip(running, *picked, strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logp)
+                entropies[row].append(entropy)
                 chunks[row] = (token,)
                 if choice := choices[row]:
                     choice.take(token)
@@ -210,8 +249,8 @@ class _Generator:
             chunks = [chunks[row] if tokens[row][-1] not in self._ends else () for row in rows]
         policy.model.train(was_training)
         return [
-            self._decision(prompt, ids, logp, choice)
-            for prompt, ids, logp, choice in zip(prompts, tokens, logprobs, choices, strict=True)
+            self._decision(prompt, ids, logp, spread, choice)
+            for prompt, ids, logp, spread, choice in zip(prompts, tokens, logprobs, entropies, choices, strict=True)
         ]
 
     def _choices(self, turn: Turn) -> Choices | None:
@@ -232,7 +271,12 @@ class _Generator:
         return choices
 
     def _decision(
-        self, prompt: Sequence[int], ids: list[int], logprobs: list[float], choices: Choices | None
+        self,
+        prompt: Sequence[int],
+        ids: list[int],
+        logprobs: list[float],
+        entropies: list[float],
+        choices: Choices | None,
     ) -> Decision:
         text = self._policy.chat.decode(ids)
         return Decision(
@@ -242,24 +286,31 @@ class _Generator:
             response_ids=tuple(ids),
             logprobs=tuple(logprobs),
             allowed_ids=None if choices is None else choices.taken,
+            entropies=tuple(entropies) if self._entropies else None,
         )
 
 
 class _TranscriptSession:
     """Growing chats: row r of the cache is the chat of ``self._slots[r]``."""
 
-    def __init__(self, policy: HFPolicy, context: Transcript, greedy: bool) -> None:
+    def __init__(self, policy: HFPolicy, context: Transcript, generator: _Generator) -> None:
         self._policy = policy
         self._prompts = TranscriptPrompts(policy.chat, context)
-        self._generator = _Generator(policy, greedy)
+        self._generator = generator
         self._cache = self._generator.new_cache()
         self._slots: list[int] = []
         self._row: dict[int, int] = {}
+        self._resumed: dict[int, tuple[int, ...]] = {}
 
     def act(self, turns: Sequence[Turn]) -> list[Decision]:
         by_slot = {turn.slot: turn for turn in turns}
         if stray := [slot for slot in self._slots if slot not in by_slot]:
             raise PolicyError(f"slots {stray} are running but got no turn; drop them or give every running slot a turn")
+        if resumed := [slot for slot in by_slot if slot in self._resumed]:
+            order = self._generator.prefill(self._cache, [self._resumed.pop(slot) for slot in resumed])
+            for slot in (resumed[number] for number in order):
+                self._row[slot] = len(self._slots)
+                self._slots.append(slot)
         for turn in turns:
             if turn.slot not in self._row:
                 self._row[turn.slot] = self._cache.add_row()
@@ -282,8 +333,18 @@ class _TranscriptSession:
                 self._prompts.answered(by_slot[slot], decision.action, decision.response_ids[-1])
         return [answers[turn.slot] for turn in turns]
 
+    def resume(self, slot: int, steps: Sequence[Step]) -> None:
+        """Go on after ``steps``: their tokens are fed before the slot's first turn, once for all slots that share them.
+
+        Raises:
+            PolicyError: If a step was recorded without tokens.
+        """
+        if prefix := self._prompts.resume(slot, steps):
+            self._resumed[slot] = tuple(prefix)
+
     def drop(self, slot: int) -> None:
         """Forget an ended episode; the last row of the cache takes its place."""
+        self._resumed.pop(slot, None)
         row = self._row.pop(slot, None)
         if row is None:
             return
@@ -298,10 +359,10 @@ class _TranscriptSession:
 class _WindowSession:
     """Fresh prompts: no cache outlives a turn."""
 
-    def __init__(self, policy: HFPolicy, context: Window, greedy: bool) -> None:
+    def __init__(self, policy: HFPolicy, context: Window, generator: _Generator) -> None:
         self._policy = policy
         self._prompts = WindowPrompts(policy.chat, context)
-        self._generator = _Generator(policy, greedy)
+        self._generator = generator
 
     def act(self, turns: Sequence[Turn]) -> list[Decision]:
         prompts = self._prompts.build(turns)
@@ -320,6 +381,10 @@ class _WindowSession:
             answers[i] = decision
             self._prompts.answered(turns[i], decision.action, decision.response_ids[-1])
         return answers
+
+    def resume(self, slot: int, steps: Sequence[Step]) -> None:
+        """Go on after ``steps``: the next prompt shows the last of them."""
+        self._prompts.resume(slot, steps)
 
     def drop(self, slot: int) -> None:
         """Forget an ended episode."""

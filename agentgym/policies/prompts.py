@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from agentgym.episodes import Episode
+from agentgym.episodes import Episode, Step
+from agentgym.errors import PolicyError
 from agentgym.policies.base import Turn
 from agentgym.policies.contexts import ChatFormat, Transcript, Window
 
@@ -36,6 +37,21 @@ class TranscriptPrompts:
     def answered(self, turn: Turn, action: str, last_token: int) -> None:
         """Note what the turn was answered with."""
         self._last[turn.slot] = last_token
+
+    def resume(self, slot: int, steps: Sequence[Step]) -> list[int]:
+        """Go on after ``steps``; return the tokens the cache must hold: all of theirs but the last, which is carried.
+
+        Raises:
+            PolicyError: If a step was recorded without tokens.
+        """
+        ids: list[int] = []
+        for step in steps:
+            if step.prompt_ids is None or step.response_ids is None:
+                raise PolicyError("an episode recorded without tokens cannot be resumed by a language policy")
+            ids += step.prompt_ids + step.response_ids
+        if ids:
+            self._last[slot] = ids.pop()
+        return ids
 
     def carried(self, slot: int) -> list[int]:
         """Return the response token that the cache does not hold yet: the last one sampled."""
@@ -69,10 +85,23 @@ class WindowPrompts:
         self._memory[turn.slot].append((turn.observation, action))
         self._steps[turn.slot] += 1
 
+    def resume(self, slot: int, steps: Sequence[Step]) -> list[int]:
+        """Go on after ``steps``; nothing need be in a cache."""
+        self._memory[slot] = _remembered(self._context, steps)
+        self._steps[slot] = len(steps)
+        return []
+
     def drop(self, slot: int) -> None:
         """Forget an ended episode."""
         self._memory.pop(slot, None)
         self._steps.pop(slot, None)
+
+
+def _remembered(context: Window, steps: Sequence[Step]) -> deque[tuple[str, str]]:
+    """Return the memory that an episode with these steps has left."""
+    memory = context.memory()
+    memory.extend((s.observation, (s.action if s.response is None else s.response).strip()) for s in steps)
+    return memory
 
 
 Prompts = TranscriptPrompts | WindowPrompts
@@ -100,7 +129,5 @@ def next_prompt(chat: ChatFormat, context: Transcript | Window, episode: Episode
         last_ids = episode.steps[-1].response_ids
         assert last_ids is not None
         return chat.following([context.message(episode.final_observation, info)], [last_ids[-1]])[0]
-    memory = context.memory()
-    for step in episode.steps:
-        memory.append((step.observation, (step.action if step.response is None else step.response).strip()))
+    memory = _remembered(context, episode.steps)
     return chat.opening([context.message(tuple(memory), len(episode.steps), episode.final_observation, info)])[0]

@@ -52,7 +52,8 @@ def sample(
     top_p: float = 1.0,
     greedy: bool = False,
     allowed: Sequence[Sequence[int]] | None = None,
-) -> tuple[list[int], list[float]]:
+    entropies: bool = False,
+) -> tuple[list[int], list[float], list[float]]:
     """Draw one token a row.
 
     Args:
@@ -62,9 +63,11 @@ def sample(
         top_p: Share of probability mass kept, in (0, 1].
         greedy: Take the most likely token instead.
         allowed: Ids each row may choose among, or None for all.
+        entropies: Whether to compute the entropies; otherwise they are given as 0.
 
     Returns:
-        Tokens, and their log-probabilities in the distribution sampled from (tempered, restricted, renormalised).
+        Tokens, their log-probabilities in the distribution sampled from (tempered, restricted, renormalised), and the
+        entropy of that distribution in nats.
     """
     if allowed is not None:
         mask = torch.ones(logits.shape, dtype=torch.bool)
@@ -82,7 +85,8 @@ def sample(
         target = torch.from_numpy(uniforms).to(logps.device)[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logps.shape[-1] - 1)
     chosen = logps.gather(1, tokens[:, None])[:, 0]
-    return tokens.tolist(), chosen.tolist()
+    spread = torch.special.entr(logps.exp()).sum(-1) if entropies else torch.zeros(len(chosen))
+    return tokens.tolist(), chosen.tolist(), spread.tolist()
 
 
 def _nucleus(logps: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from agentgym.episodes import Step
 from agentgym.errors import PolicyError
 from agentgym.policies.base import Decision, Session, Turn
 
@@ -24,8 +25,8 @@ class ScriptedPolicy:
         self.script = script
         self.name = name
 
-    def session(self, *, greedy: bool = False) -> Session:
-        """Open a session; a script has no sampling, so ``greedy`` changes nothing."""
+    def session(self, *, greedy: bool = False, entropies: bool = False) -> Session:
+        """Open a session; a script has no sampling, so neither argument changes anything."""
         return _ScriptedSession(self.script)
 
 
@@ -35,6 +36,9 @@ class _ScriptedSession:
 
     def act(self, turns: Sequence[Turn]) -> list[Decision]:
         return [Decision(action=self._script(turn)) for turn in turns]
+
+    def resume(self, slot: int, steps: Sequence[Step]) -> None:
+        """Nothing is kept."""
 
     def drop(self, slot: int) -> None:
         """Nothing is kept."""

@@ -8,20 +8,30 @@ from agentgym.rollouts.collectors import build_collector as build_collector
 from agentgym.rollouts.demonstrations import demonstrate as demonstrate
 from agentgym.rollouts.group import GroupCollector as GroupCollector
 from agentgym.rollouts.group import Rollout as Rollout
+from agentgym.rollouts.runner import Branch as Branch
+from agentgym.rollouts.runner import EnvPool as EnvPool
 from agentgym.rollouts.runner import MakeEnv as MakeEnv
+from agentgym.rollouts.runner import Moment as Moment
+from agentgym.rollouts.runner import Point as Point
 from agentgym.rollouts.runner import Start as Start
+from agentgym.rollouts.runner import run_branches as run_branches
 from agentgym.rollouts.runner import run_episodes as run_episodes
 
 __all__ = [
     "COLLECTORS",
+    "Branch",
     "DynamicCollector",
+    "EnvPool",
     "GreedyBaselineCollector",
     "GroupCollector",
     "MakeEnv",
+    "Moment",
+    "Point",
     "Rollout",
     "Start",
     "UncertaintyCollector",
     "build_collector",
     "demonstrate",
+    "run_branches",
     "run_episodes",
 ]

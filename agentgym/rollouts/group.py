@@ -7,9 +7,9 @@ number of processes, and a run that resumes goes on as if it had never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,26 +21,45 @@ from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
 
 __all__ = ["GroupCollector", "Rollout", "costs"]
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What one collection brought.
+    """What one collection brought: a batch to learn from.
 
     Attributes:
         groups: The groups of this process, or of all.
-        stats: Costs, as numbers to be summed over processes: ``generated_tokens``, ``prompt_tokens``, ``env_steps``,
-            ``episodes``, ``faults``, ``seconds``; what was played and then dropped is counted.
+        stats: Costs, as numbers to be summed over processes and batches: ``generated_tokens``, ``prompt_tokens``,
+            ``env_steps``, ``episodes``, ``faults``, ``seconds``; what was played and then dropped is counted.
         columns: Row columns that the collector adds to the batch, as one value a group.
+        row_columns: Row columns that the collector adds, as one list a group: a value for each of its rows, in order.
+        trees: What is reported, saved and measured in place of ``groups``, if that is something else: a search trains
+            on single transitions, and reports the paths of the trees it finished.
+        gauges: Further figures that are no sums; of several processes and batches the mean is reported.
     """
 
     groups: list[Group]
     stats: dict[str, float]
     columns: dict[str, list[float]] = field(default_factory=dict)
+    row_columns: dict[str, list[list[float]]] = field(default_factory=dict)
+    trees: list[Group] | None = None
+    gauges: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reported(self) -> list[Group]:
+        """The groups to report, save and measure."""
+        return self.groups if self.trees is None else self.trees
 
     def batch(self) -> StepBatch:
         """Return the rows of the groups, with the collector's columns on them."""
         batch = StepBatch.from_groups(self.groups)
-        return batch.with_columns(**{name: np.array(v, np.float64)[batch.group] for name, v in self.columns.items()})
+        of_groups = {name: np.array(v, np.float64)[batch.group] for name, v in self.columns.items()}
+        of_rows = {
+            name: np.array([value for values in lists for value in values], np.float64)
+            for name, lists in self.row_columns.items()
+        }
+        return batch.with_columns(**of_groups, **of_rows)
 
 
 class GroupCollector:
@@ -86,20 +105,27 @@ class GroupCollector:
         groups = self._play([(f"{iteration}/{g}", (iteration, g)) for g in self._groups])
         return Rollout(groups, costs(groups, began))
 
+    def batches(self, iteration: int) -> Iterator[Rollout]:
+        """Yield the batches of iteration ``iteration``, each to be learned from before the next is asked for.
+
+        A collector that has several overrides this; every process must yield equally often.
+        """
+        yield self.collect(iteration)
+
     def merge(self, shares: Sequence[Rollout]) -> Rollout:
         """Put together what the processes collected, in the order of the groups' numbers, and sum the costs.
 
         Args:
             shares: What each process collected, in the order of their ranks; every process is given all of it.
         """
-        # Processes take turns with the groups, and so does this.
-        turns = range(max(len(share.groups) for share in shares))
-        picked = [(share, turn) for turn in turns for share in shares if turn < len(share.groups)]
         stats = {name: sum(share.stats[name] for share in shares) for name in shares[0].stats}
         return Rollout(
-            [share.groups[turn] for share, turn in picked],
+            _in_turns([share.groups for share in shares]),
             {**stats, "seconds": max(share.stats["seconds"] for share in shares)},
-            {name: [share.columns[name][turn] for share, turn in picked] for name in shares[0].columns},
+            {name: _in_turns([share.columns[name] for share in shares]) for name in shares[0].columns},
+            {name: _in_turns([share.row_columns[name] for share in shares]) for name in shares[0].row_columns},
+            None if shares[0].trees is None else _in_turns([share.trees or [] for share in shares]),
+            {name: sum(share.gauges[name] for share in shares) / len(shares) for name in shares[0].gauges},
         )
 
     def _play(
@@ -132,10 +158,16 @@ def _task_seed(seed: int, *key: int) -> int:
     return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0] >> 1)
 
 
+def _in_turns(shares: Sequence[Sequence[_T]]) -> list[_T]:
+    """Put together what processes have that take turns: the first of each, then the second of each, and so on."""
+    turns = range(max(map(len, shares)))
+    return [share[turn] for turn in turns for share in shares if turn < len(share)]
+
+
 def costs(groups: Sequence[Group], began: float) -> dict[str, float]:
-    """Return what playing ``groups`` cost since ``began``."""
+    """Return what playing ``groups`` cost since ``began``; a decision that paths of a tree share is counted once."""
     episodes = [episode for group in groups for episode in group.episodes]
-    steps = [step for episode in episodes for step in episode.steps]
+    steps = list({id(step): step for episode in episodes for step in episode.steps}.values())
     return {
         "episodes": float(len(episodes)),
         "env_steps": float(len(steps)),

@@ -12,7 +12,7 @@ def test_frequencies_follow_the_tempered_distribution() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
     n = 20_000
     uniforms = (np.arange(n) + 0.5) / n
-    tokens, logps = sample(logits.expand(n, 4), uniforms, temperature=0.5)
+    tokens, logps, _ = sample(logits.expand(n, 4), uniforms, temperature=0.5)
     expected = torch.softmax(logits[0] / 0.5, -1)
     counts = np.bincount(tokens, minlength=4) / n
     np.testing.assert_allclose(counts, expected, atol=1e-3)
@@ -23,7 +23,7 @@ def test_frequencies_follow_the_tempered_distribution() -> None:
 def test_nucleus_keeps_the_smallest_sufficient_set(seed: int, top_p: float) -> None:
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 12)).astype(np.float32) * 2)
     grid = (np.arange(400) + 0.5) / 400
-    tokens, _ = sample(logits.expand(400, 12), grid, temperature=1.0, top_p=top_p)
+    tokens, _, _ = sample(logits.expand(400, 12), grid, temperature=1.0, top_p=top_p)
     probs = torch.softmax(logits[0], -1)
     ordered = probs.sort(descending=True)
     size = int((ordered.values.cumsum(0) < top_p - 1e-6).sum()) + 1
@@ -33,7 +33,7 @@ def test_nucleus_keeps_the_smallest_sufficient_set(seed: int, top_p: float) -> N
 
 def test_the_ends_of_the_unit_interval_never_pick_an_impossible_token() -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]] * 2)
-    tokens, logps = sample(logits, np.array([0.0, np.nextafter(1.0, 0.0)]), temperature=1.0)
+    tokens, logps, _ = sample(logits, np.array([0.0, np.nextafter(1.0, 0.0)]), temperature=1.0)
     assert tokens == [1, 1]
     assert logps == [0.0, 0.0]
 
