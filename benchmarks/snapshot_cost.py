@@ -1,9 +1,9 @@
 """What saving and restoring an environment costs: by itself, by a deep copy, and by replaying what was done.
 
-Usage: ``python benchmarks/snapshot_cost.py``. Prints a table and writes ``results/snapshot_cost.json`` beside it. For each
-registered environment, and the real ALFWorld games if ``AGENTGYM_DATA`` names them, a few episodes are played to each
-depth; there the ways are timed in turn, round after round, and figures are medians over all rounds and episodes. The
-unit is one step of the same environment at the same depth, timed in the same rounds.
+Usage: ``python benchmarks/snapshot_cost.py``. Prints a table and writes ``results/snapshot_cost.json`` beside it. For
+each registered environment, and the real ALFWorld games if ``AGENTGYM_DATA`` names them, a few episodes are played to
+each depth; there the ways are timed in turn, round after round, and figures are medians over all rounds and episodes.
+The unit is one step of the same environment at the same depth, timed in the same rounds.
 """
 
 from __future__ import annotations
