@@ -27,7 +27,7 @@ class Callback:
         """Act before the first iteration, after weights are loaded."""
 
     def on_rollout(self, trainer: Trainer, groups: Sequence[Group]) -> None:
-        """Act after an iteration's groups were played, before they are learned from."""
+        """Act after an iteration's groups were played and learned from, before its figures are known."""
 
     def on_iteration(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Act after an iteration."""

@@ -18,12 +18,14 @@ __all__ = ["credit_metrics", "memory_gib", "rollout_metrics"]
 def rollout_metrics(groups: Sequence[Group], batch: StepBatch) -> dict[str, float]:
     """Return reward, success, length and form of a batch; each episode counts once.
 
-    ``reward`` is what training sees, shaping included; ``episode/reward`` is the environment's own.
+    ``reward`` is what training sees, shaping included; ``episode/reward`` is the environment's own. Episodes that a
+    search pruned have no outcome: of them only validity and form count.
     """
-    episodes = [episode for group in groups for episode in group.episodes]
+    finished = [[episode for episode in group.episodes if episode.end != "pruned"] for group in groups]
+    episodes = [episode for members in finished for episode in members]
     if not episodes:
         return {}
-    returns = [np.array([sum(s.shaped_reward for s in e.steps) for e in group.episodes]) for group in groups]
+    returns = [np.array([sum(s.shaped_reward for s in e.steps) for e in members]) for members in finished if members]
     lengths = np.array([len(e) for e in episodes], np.float64)
     responses = np.diff(batch.token_offsets)
     return {

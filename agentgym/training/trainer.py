@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import pkgutil
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from typing import Any, cast
 from accelerate.utils import gather_object, set_seed
 
 from agentgym.algos import Algorithm, get_algorithm
+from agentgym.batch import StepBatch
 from agentgym.contracts import Learner, LearnerContext, ValueLearner
 from agentgym.episodes import Group
 from agentgym.errors import ConfigError, TrainingError
@@ -29,6 +29,7 @@ from agentgym.training.checkpoint import publish, read_checkpoint, resolve_check
 from agentgym.training.config import TrainConfig
 from agentgym.training.display import Display
 from agentgym.training.environments import resolve_environments
+from agentgym.training.faults import FaultBudget
 from agentgym.training.generators import generator_state, restore_generators
 from agentgym.training.interrupts import Interrupts
 from agentgym.training.loggers import MetricsFile, check_trackers, versions, write_json
@@ -36,14 +37,13 @@ from agentgym.training.processes import choose_run_dir, leave_processes, make_ac
 from agentgym.training.reference import Reference
 from agentgym.training.report import write_report
 from agentgym.training.result import TrainResult
-from agentgym.training.statistics import credit_metrics, memory_gib, rollout_metrics
+from agentgym.training.tally import Coverage, Tally
 from agentgym.training.update import Updater
 from agentgym.training.warm_start import WarmStart, warm_start
 from agentgym.training.weights import load_weights, save_weights
 
 __all__ = ["Trainer"]
 
-_RECENT_EPISODES = 200
 _EVALUATION_SEED = 20_260  # not the run's: every run is measured on the same games
 
 
@@ -102,8 +102,9 @@ class Trainer:
         self.warm_start: WarmStart | None = None
         self._expert = expert
         self._interrupts = Interrupts()
-        self._recent_faults: deque[int] = deque(maxlen=_RECENT_EPISODES)
+        self._faults = FaultBudget(self.config.fault_budget)
         self._totals = {"episodes": 0.0, "env_steps": 0.0, "generated_tokens": 0.0, "updates": 0.0}
+        self._coverage = Coverage()
         self._seconds_before = 0.0
         self._stopped = ""
 
@@ -148,52 +149,65 @@ class Trainer:
             self._save()
 
     def _iterate(self) -> None:
-        """One iteration: collect, credit, update, log."""
+        """One iteration: collect, credit, update, for each batch of the collector; then log."""
+        tally = Tally()
+        before = self._totals["generated_tokens"]
+        rollouts = self._rollouts()
+        while True:
+            began = time.perf_counter()
+            # Once weights have changed there is no way back to the start of the iteration, so it runs to its end.
+            with self._breakable() if not tally.updates else nullcontext():
+                rollout = next(rollouts, None)
+            if rollout is None:
+                break
+            batch = rollout.batch()
+            tally.collected(rollout, batch, time.perf_counter() - began)
+            if len(batch):
+                self._learn(tally, rollout, batch, before)
+        self._tell("on_rollout", tally.groups)
+        self.iteration += 1
+        self._boundary = self._state_between_iterations()
+        for name in ("episodes", "env_steps", "generated_tokens"):
+            self._totals[name] += tally.stats[name]
+        self._totals["updates"] += tally.updates
+        self._coverage.add(tally.groups)
+        totals = {**self._totals, **self._coverage.totals()}
+        metrics = {
+            **tally.metrics(),
+            **{f"total/{name}": value for name, value in totals.items()},
+            "time/total": self.seconds,
+        }
+        self._log(metrics)
+        self._tell("on_iteration", metrics)
+        self._faults.check(tally.groups)
+
+    def _rollouts(self) -> Iterator[Rollout]:
+        """Yield the batches of the iteration, each of all processes, with the summed costs.
+
+        Every process gets the whole batch: credit and learners then need no messages, whatever they compare.
+        """
+        batches = self._collector.batches(self.iteration)
+        while True:
+            with self.accelerator.autocast():
+                rollout = next(batches, None)
+            if rollout is None:
+                return
+            shares = gather_object([rollout]) if self.accelerator.num_processes > 1 else [rollout]
+            yield self._collector.merge(shares)
+
+    def _learn(self, tally: Tally, rollout: Rollout, batch: StepBatch, tokens_before: float) -> None:
+        """Ask for the credit of a batch and step the optimiser on it."""
         began = time.perf_counter()
-        with self._breakable():
-            rollout = self._collect()
-        groups, stats = rollout.groups, rollout.stats
-        self._tell("on_rollout", groups)
-        collected = time.perf_counter()
-        episodes = [episode for group in groups for episode in group.episodes]
-        batch = rollout.batch()
+        episodes = [episode for group in rollout.groups for episode in group.episodes]
         for learner in self._learners:
             batch = learner.update(batch, episodes)
         credit = self.algorithm.credit(batch)
         if self.config.advantage_rms is not None:
             credit = match_rms(credit, batch, self.config.advantage_rms)
-        update = self._updater.update(episodes, batch, credit, self.iteration, self._totals["generated_tokens"])
-        self.iteration += 1
-        self._boundary = self._state_between_iterations()
-        for name in ("episodes", "env_steps", "generated_tokens"):
-            self._totals[name] += stats.get(name, 0.0)
-        self._totals["updates"] += update.get("updates", 0.0)
-        now = time.perf_counter()
-        metrics = {
-            **rollout_metrics(groups, batch),
-            **update,
-            **credit_metrics(batch, credit),
-            **{f"rollout/{name}": value for name, value in stats.items()},
-            **{f"total/{name}": value for name, value in self._totals.items()},
-            "tokens_per_second": stats.get("generated_tokens", 0.0) / (collected - began),
-            "time/collect": collected - began,
-            "time/update": now - collected,
-            "time/total": self.seconds,
-            "memory/peak_gib": memory_gib(),
-        }
-        self._log(metrics)
-        self._tell("on_iteration", metrics)
-        self._check_faults(groups)
-
-    def _collect(self) -> Rollout:
-        """Return the groups of all processes and the summed costs.
-
-        Every process gets the whole batch: credit and learners then need no messages, whatever they compare.
-        """
-        with self.accelerator.autocast():
-            rollout = self._collector.collect(self.iteration)
-        shares = gather_object([rollout]) if self.accelerator.num_processes > 1 else [rollout]
-        return self._collector.merge(shares)
+        # The batch being learned from does not move the schedule.
+        tokens = tokens_before + tally.stats["generated_tokens"] - rollout.stats["generated_tokens"]
+        update = self._updater.update(episodes, batch, credit, self.iteration, tokens, tally.parts - 1)
+        tally.learned(batch, credit, update, time.perf_counter() - began)
 
     # Evaluation and checkpoints ---------------------------------------------------------------------------------------
 
@@ -254,7 +268,8 @@ class Trainer:
             "iteration": self.iteration,
             "seconds": self.seconds,
             "totals": self._totals,
-            "recent_faults": list(self._recent_faults),
+            "coverage": self._coverage.state_dict(),
+            "recent_faults": list(self._faults.recent),
             "skipped_updates": self._updater.skipped,
             "algorithm": {"name": type(self.algorithm).__name__, "state": self.algorithm.state_dict()},
             "learners": [learner.state_dict() for learner in self._learners],
@@ -390,7 +405,8 @@ class Trainer:
         self.iteration = self._saved = state["iteration"]
         self._seconds_before = state["seconds"] - (time.perf_counter() - self._began)
         self._totals = dict(state["totals"])
-        self._recent_faults.extend(state["recent_faults"])
+        self._coverage.load_state_dict(state["coverage"])
+        self._faults.recent.extend(state["recent_faults"])
         self._updater.skipped = state["skipped_updates"]
         self.algorithm.load_state_dict(state["algorithm"]["state"])
         for learner, saved in zip(self._learners, state["learners"], strict=True):
@@ -469,19 +485,3 @@ class Trainer:
         if self.accelerator.is_main_process:
             for callback in self.callbacks:
                 getattr(callback, hook)(self, *values)
-
-    def _check_faults(self, groups: Sequence[Group]) -> None:
-        """Stop when faults are the rule.
-
-        Raises:
-            TrainingError: If they exceed the budget.
-        """
-        faults = [episode.fault for group in groups for episode in group.episodes]
-        self._recent_faults.extend(int(fault is not None) for fault in faults)
-        allowed = self.config.fault_budget * _RECENT_EPISODES
-        if sum(self._recent_faults) > allowed:
-            last = next(fault for fault in reversed(faults) if fault is not None)
-            raise TrainingError(
-                f"{sum(self._recent_faults)} of the last {len(self._recent_faults)} episodes ended in a fault, more "
-                f"than fault_budget={self.config.fault_budget} of {_RECENT_EPISODES} allows. The last one: {last}"
-            )

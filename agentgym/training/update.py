@@ -118,6 +118,7 @@ class Updater:
         credit: Credit,
         iteration: int,
         generated_tokens: float = 0.0,
+        part: int = 0,
     ) -> dict[str, float]:
         """Train on a batch; every process gives the whole batch and runs its own share.
 
@@ -126,7 +127,8 @@ class Updater:
             batch: Their columns.
             credit: Their credit.
             iteration: Number of the iteration, from 0; decides on the learning rate and the order.
-            generated_tokens: Tokens generated in earlier iterations; the learning rate of a run with a budget needs it.
+            generated_tokens: Tokens generated before; the learning rate of a run with a budget needs it.
+            part: Number of the batch within the iteration, from 0; decides on the order too.
 
         Returns:
             Metrics, averaged over the optimiser steps.
@@ -149,13 +151,13 @@ class Updater:
         for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._training_mode()
-        rng = np.random.default_rng([config.seed, iteration])
+        rng = np.random.default_rng([config.seed, iteration, part])
         sums: defaultdict[str, float] = defaultdict(float)
         steps = 0
         for _ in range(config.epochs):
-            for part in split_minibatches(sequences, config.minibatches, rng):
+            for minibatch in split_minibatches(sequences, config.minibatches, rng):
                 # Only before the first step are recorded and recomputed log-probs of the same weights.
-                metrics = self._step(part, self._heard(part, columns.heard), columns, check_gap=steps == 0)
+                metrics = self._step(minibatch, self._heard(minibatch, columns.heard), columns, check_gap=steps == 0)
                 for name, value in metrics.items():
                     sums[name] += value
                 steps += 1
