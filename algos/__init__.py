@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from agentgym.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
+    from agentgym.algos.arpo import ARPO as ARPO
+    from agentgym.algos.arpo import ARPOConfig as ARPOConfig
     from agentgym.algos.base import Algorithm as Algorithm
     from agentgym.algos.base import AlgorithmConfig as AlgorithmConfig
     from agentgym.algos.dapo import DAPO as DAPO
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALGORITHMS",
+    "ARPO",
     "DAPO",
     "EMPG",
     "GRPO",
@@ -67,6 +70,7 @@ __all__ = [
     "PRESETS",
     "RLOO",
     "SCPO",
+    "ARPOConfig",
     "Algorithm",
     "AlgorithmConfig",
     "DAPOConfig",
@@ -100,6 +104,7 @@ __all__ = [
 ]
 
 ALGORITHMS: Mapping[str, str] = {
+    "arpo": "agentgym.algos.arpo:ARPO",
     "dapo": "agentgym.algos.dapo:DAPO",
     "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
     "empg": "agentgym.algos.empg:EMPG",
@@ -245,6 +250,16 @@ PRESETS: Mapping[str, Preset] = {
         "verl-agent's DAPO scripts: statistics over rows, with std; the KL term is kept, lengths are not shaped",
         {**_WITH_STD, "clip_high": 0.28, "max_batches": 10},
     ),
+    "arpo_paper": Preset(
+        "arpo",
+        "ARPO (replay), arXiv 2505.16282, and its code: 128 tasks solved at least once in probing, no KL",
+        {
+            **{"capacity": 8, "threshold": 0.1, "max_std": 0.05, "max_mean": 0.2, "old_logp": "recompute"},
+            # 16 probes a task is from memory; everything else is in the published code.
+            **{"pool": 128, "select": True, "probes": 16, "rate_low": 0.0, "rate_high": 1.0},
+            **{"std": "sample", "eps": 1e-6, "format_weight": 0.5, "clip_low": 0.2, "clip_high": 0.3, "kl_coef": 0.0},
+        },
+    ),
     "gspo_paper": Preset(
         "gspo", "GSPO, arXiv 2507.18071, section 5.1: no KL", {"clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0.0}
     ),
@@ -350,6 +365,8 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
 
 # Classes are imported on first use, so that importing the package stays cheap however long the table gets.
 _LAZY = {
+    "ARPO": "agentgym.algos.arpo",
+    "ARPOConfig": "agentgym.algos.arpo",
     "Algorithm": "agentgym.algos.base",
     "AlgorithmConfig": "agentgym.algos.base",
     "DAPO": "agentgym.algos.dapo",

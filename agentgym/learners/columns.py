@@ -1,21 +1,28 @@
-"""Columns that need a model but no training: entropies, and log-probabilities under the reference."""
+"""Columns that need a model but no training: entropies, and log-probabilities under the reference or the policy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from agentgym.batch import StepBatch
 from agentgym.contracts import LearnerContext
 from agentgym.episodes import Episode
+from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.learners.passes import evaluating, score_tokens
-from agentgym.policies.packing import MicroBatch, sequences_of
+from agentgym.policies.packing import MicroBatch, TrainSequence, sequences_of
 from agentgym.policies.scoring import TokenScorer
 
-__all__ = ["EntropyColumn", "ReferenceColumn"]
+__all__ = ["EntropyColumn", "ReferenceColumn", "ReplayedLogprobs"]
+
+# How far inside the clip a log-ratio is brought: at the very edge rounding would decide whether the token teaches.
+_INSIDE = 1e-3
 
 
 class _Column:
@@ -25,6 +32,16 @@ class _Column:
         """Take the policy that will be asked."""
         self._context = context
         self._scorer = TokenScorer(context.policy.model, context.policy.temperature)
+
+    def _logp(self, sequences: Sequence[TrainSequence]) -> npt.NDArray[np.float32]:
+        """Return log π of each token of ``sequences`` under the policy as it is now, [L]."""
+
+        def logp(micro: MicroBatch) -> torch.Tensor:
+            scores: torch.Tensor = self._scorer(micro.ids, micro.lengths, micro.select, allowed=micro.allowed)[0]
+            return scores
+
+        with evaluating(self._scorer):
+            return score_tokens(self._context, sequences, logp)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold: nothing."""
@@ -80,11 +97,53 @@ class ReferenceColumn(_Column):
         sequences = sequences_of(episodes)
         columns = {"ref_logprob": score_tokens(self._context, sequences, self._reference.logp)}
         if self._logprob:
-
-            def logp(micro: MicroBatch) -> torch.Tensor:
-                scores: torch.Tensor = self._scorer(micro.ids, micro.lengths, micro.select, allowed=micro.allowed)[0]
-                return scores
-
-            with evaluating(self._scorer):
-                columns["logprob"] = score_tokens(self._context, sequences, logp)
+            columns["logprob"] = self._logp(sequences)
         return batch.with_token_columns(**columns)
+
+
+class ReplayedLogprobs(_Column):
+    """Replaces the behaviour log-probabilities of replayed rows, which an earlier policy recorded.
+
+    Without bounds they become those of the policy as it is now, so that the ratio π / π_old begins at 1. With bounds
+    they stay as near to the recorded ones as a first ratio in [1 - ``clip_low``, 1 + ``clip_high``] allows. Rows that
+    were just played keep what was recorded. The batch needs row column ``replayed``, 1 on replayed rows and 0 on
+    others, which the collector ``replay`` adds.
+
+    Args:
+        clip_low: ε_low, in [0, 1]; None, as ``clip_high``, for no recorded values at all.
+        clip_high: ε_high, at least 0.
+
+    Raises:
+        ConfigError: If one bound is given without the other.
+    """
+
+    def __init__(self, clip_low: float | None = None, clip_high: float | None = None) -> None:
+        if (clip_low is None) != (clip_high is None):
+            raise ConfigError(f"give both clip_low ({clip_low}) and clip_high ({clip_high}), or neither")
+        self._bounds: tuple[float, float] | None = None
+        if clip_low is not None and clip_high is not None:
+            low = math.log1p(-clip_low) if clip_low < 1 else -math.inf
+            self._bounds = (min(low + _INSIDE, 0.0), max(math.log1p(clip_high) - _INSIDE, 0.0))
+
+    def update(self, batch: StepBatch, episodes: Sequence[Episode]) -> StepBatch:
+        """Return ``batch`` with other ``logprobs`` on its replayed rows.
+
+        Raises:
+            AlgorithmError: If the batch does not say which rows are replayed.
+        """
+        if "replayed" not in batch.columns:
+            raise AlgorithmError(
+                "ReplayedLogprobs needs the row column 'replayed', which the collector 'replay' adds; ask for that "
+                "collector"
+            )
+        replayed = batch.columns["replayed"] > 0
+        if not replayed.any():
+            return batch
+        tokens = np.repeat(replayed, np.diff(batch.token_offsets))
+        # Rows run by episode and step, so the replayed episodes alone have the replayed tokens, in order.
+        now = self._logp(sequences_of([episodes[code] for code in np.unique(batch.episode[replayed])]))
+        logprobs = batch.logprobs.copy()
+        if self._bounds is not None:
+            now = now - np.clip(now - logprobs[tokens], *self._bounds)
+        logprobs[tokens] = now
+        return replace(batch, logprobs=logprobs)

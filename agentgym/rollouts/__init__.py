@@ -8,6 +8,7 @@ from agentgym.rollouts.collectors import build_collector as build_collector
 from agentgym.rollouts.demonstrations import demonstrate as demonstrate
 from agentgym.rollouts.group import GroupCollector as GroupCollector
 from agentgym.rollouts.group import Rollout as Rollout
+from agentgym.rollouts.replay import ReplayCollector as ReplayCollector
 from agentgym.rollouts.runner import Branch as Branch
 from agentgym.rollouts.runner import EnvPool as EnvPool
 from agentgym.rollouts.runner import MakeEnv as MakeEnv
@@ -16,6 +17,8 @@ from agentgym.rollouts.runner import Point as Point
 from agentgym.rollouts.runner import Start as Start
 from agentgym.rollouts.runner import run_branches as run_branches
 from agentgym.rollouts.runner import run_episodes as run_episodes
+from agentgym.rollouts.tasks import TaskPool as TaskPool
+from agentgym.rollouts.tasks import select_tasks as select_tasks
 
 __all__ = [
     "COLLECTORS",
@@ -27,11 +30,14 @@ __all__ = [
     "MakeEnv",
     "Moment",
     "Point",
+    "ReplayCollector",
     "Rollout",
     "Start",
+    "TaskPool",
     "UncertaintyCollector",
     "build_collector",
     "demonstrate",
     "run_branches",
     "run_episodes",
+    "select_tasks",
 ]

@@ -18,6 +18,7 @@ from agentgym.episodes import Group, Recorder
 from agentgym.errors import ConfigError, unknown_name
 from agentgym.policies.base import Policy
 from agentgym.rollouts.group import GroupCollector, Rollout, costs
+from agentgym.rollouts.replay import ReplayCollector
 from agentgym.rollouts.runner import MakeEnv
 
 __all__ = ["COLLECTORS", "DynamicCollector", "GreedyBaselineCollector", "UncertaintyCollector", "build_collector"]
@@ -155,6 +156,7 @@ COLLECTORS: Mapping[str, type[GroupCollector]] = {
     "dynamic": DynamicCollector,
     "greedy_baseline": GreedyBaselineCollector,
     "group": GroupCollector,
+    "replay": ReplayCollector,
     "uncertainty": UncertaintyCollector,
 }
 """Name of each collector to its class; an algorithm asks for one by ``CollectorSpec``."""

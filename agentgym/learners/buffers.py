@@ -1,0 +1,165 @@
+"""Buffers: recorded experience that outlives its iteration.
+
+A buffer is part of a checkpoint, as JSON-like data and arrays: ``episode_state`` and ``episode_of`` turn an episode
+into such data and back, so that no pickle is involved and what comes back is equal, floats to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agentgym.episodes import Episode, Step
+from agentgym.errors import ConfigError
+
+__all__ = ["SuccessBuffer", "Task", "episode_of", "episode_state", "task_of"]
+
+Task = tuple[str, str, str | None]
+"""What names a task: its id, and the hashes of its first observation and state, the three that a group shares."""
+
+# Token data become a flat array each, as there is a number for every token; allowed ids are ragged twice.
+_RAGGED: Mapping[str, npt.DTypeLike] = {"prompt_ids": np.int64, "response_ids": np.int64, "logprobs": np.float64}
+_PLAIN = tuple(f.name for f in dataclasses.fields(Step) if f.name not in (*_RAGGED, "allowed_ids"))
+_EPISODE = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "steps")
+
+
+def task_of(episode: Episode) -> Task | None:
+    """Return what names the episode's task, or None where it has no steps and so no start.
+
+    An environment without task ids of its own has one id for all its tasks; their starts tell them apart.
+    """
+    first = episode.steps[0] if episode.steps else None
+    return None if first is None else (episode.task_id, first.obs_hash, first.state_hash)
+
+
+# An episode as plain data ---------------------------------------------------------------------------------------------
+
+
+def episode_state(episode: Episode) -> dict[str, Any]:
+    """Return ``episode`` as dicts, lists, scalars and arrays; ``episode_of`` reads it back."""
+    steps = episode.steps
+    allowed = [step.allowed_ids for step in steps]
+    return {
+        "episode": {name: getattr(episode, name) for name in _EPISODE},
+        "steps": {name: [getattr(step, name) for step in steps] for name in _PLAIN},
+        "tokens": {name: _flat([getattr(step, name) for step in steps], kind) for name, kind in _RAGGED.items()},
+        "allowed": {
+            "tokens": np.array([-1 if ids is None else len(ids) for ids in allowed], np.int64),
+            "ids": _flat([choice for ids in allowed for choice in ids or ()], np.int64),
+        },
+    }
+
+
+def episode_of(state: Mapping[str, Any]) -> Episode:
+    """Return the episode that ``episode_state`` described, or an equal one out of a checkpoint."""
+    columns: dict[str, Sequence[Any]] = {
+        **state["steps"],
+        **{name: _unflat(state["tokens"][name]) for name in _RAGGED},
+    }
+    choices = iter(_unflat(state["allowed"]["ids"]))
+    columns["allowed_ids"] = [
+        None if tokens < 0 else tuple(next(choices) for _ in range(tokens))
+        for tokens in state["allowed"]["tokens"].tolist()
+    ]
+    rows = zip(*columns.values(), strict=True)
+    return Episode(**state["episode"], steps=tuple(Step(**dict(zip(columns, row, strict=True))) for row in rows))
+
+
+def _flat(parts: Sequence[Sequence[float] | None], kind: npt.DTypeLike) -> dict[str, npt.NDArray[Any]]:
+    """Return the parts one after the other, and their lengths, -1 for None."""
+    return {
+        "values": np.array([value for part in parts for value in part or ()], kind),
+        "lengths": np.array([-1 if part is None else len(part) for part in parts], np.int64),
+    }
+
+
+def _unflat(flat: Mapping[str, npt.NDArray[Any]]) -> list[tuple[Any, ...] | None]:
+    """Return the parts that ``_flat`` put together, as tuples."""
+    values, lengths = flat["values"].tolist(), flat["lengths"].tolist()
+    ends = np.cumsum(np.maximum(lengths, 0)).tolist()
+    return [None if n < 0 else tuple(values[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
+
+
+# What is kept ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    episode: Episode
+    state: dict[str, Any]  # made once, as a checkpoint may be asked for after every iteration
+
+
+class SuccessBuffer:
+    """The last successes at each task, the oldest of a task leaving first.
+
+    A success is an episode whose undiscounted return in the environment's own rewards exceeds ``threshold``; one that
+    a fault ended is none. Two episodes are of one task if id and start agree (``task_of``), so whatever is drawn for a
+    group has the group's own start.
+
+    Args:
+        capacity: Most episodes of a task, at least 1.
+        threshold: Return above which an episode is a success.
+
+    Raises:
+        ConfigError: If ``capacity`` is below 1.
+
+    Example:
+        >>> from agentgym.episodes import Episode, Step
+        >>> step = Step("A door.", "open", 1.0, 1.0, True, False, True, obs_hash="00")
+        >>> made = dict(seed=0, task_type="", goal="", steps=(step,), won=True, score=1.0, end="success")
+        >>> buffer = SuccessBuffer(capacity=2)
+        >>> [buffer.push(Episode(group="g", index=i, task_id="door", **made)) for i in range(3)]
+        [True, True, True]
+        >>> len(buffer), [episode.index for episode in buffer.of(("door", "00", None))]
+        (2, [1, 2])
+    """
+
+    def __init__(self, capacity: int = 8, threshold: float = 0.1) -> None:
+        if capacity < 1:
+            raise ConfigError(f"capacity of a success buffer must be at least 1, not {capacity}")
+        self.capacity = capacity
+        self.threshold = threshold
+        self._kept: dict[Task, deque[_Kept]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of episodes, over all tasks."""
+        return sum(map(len, self._kept.values()))
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks with a success."""
+        return len(self._kept)
+
+    def push(self, episode: Episode) -> bool:
+        """Keep ``episode`` if it is a success, and return whether it is."""
+        task = task_of(episode)
+        if task is None or episode.fault is not None or not episode.total_reward > self.threshold:
+            return False
+        queue = self._kept.setdefault(task, deque(maxlen=self.capacity))
+        queue.append(_Kept(episode, episode_state(episode)))
+        return True
+
+    def of(self, task: Task | None) -> tuple[Episode, ...]:
+        """Return the kept episodes of a task, oldest first."""
+        return tuple(kept.episode for kept in self._kept.get(task, ())) if task is not None else ()
+
+    def sample(self, task: Task | None, rng: np.random.Generator) -> Episode | None:
+        """Return one of the kept episodes of a task, all alike likely, or None where there is none."""
+        found = self.of(task)
+        return found[int(rng.integers(len(found)))] if found else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold: the episodes, as plain data that later pushes leave alone."""
+        return {"episodes": [kept.state for queue in self._kept.values() for kept in queue]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned, in place of what is here."""
+        self._kept.clear()
+        for episode in state["episodes"]:
+            self.push(episode_of(episode))
