@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,47 @@ def test_the_level_of_credit_is_stated_and_not_told_from_its_shape() -> None:
         Credit(values, level="turn")  # type: ignore[arg-type]
     with pytest.raises(AlgorithmError, match=r"component 'bonus' has shape \(3,\), expected \(2,\)"):
         Credit(values, {"bonus": np.zeros(3, np.float32)})
+
+
+class TestTrees:
+    """One group is a tree whose second path leaves the first after a step; the other has two straight episodes."""
+
+    @staticmethod
+    def batch() -> StepBatch:
+        root, left, right = _step(action="go"), _step(action="left"), _step(action="right")
+        other = _step(action="stay")
+        tree = Group.of_paths("tree", [_episode([root, left]), _episode([root, right, other]), _episode([other])])
+        straight = Group("straight", (_episode([_step(), _step()]), _episode([_step()])))
+        return StepBatch.from_groups([tree, straight])
+
+    def test_paths_share_the_decisions_before_they_fork(self) -> None:
+        batch = self.batch()
+        assert batch.t.tolist() == [0, 1, 0, 1, 2, 0, 0, 1, 0]
+        assert batch.node.tolist() == [0, 1, 0, 2, 3, 3, 4, 5, 6]
+        assert batch.episode.tolist() == [0, 0, 1, 1, 1, 2, 3, 3, 4]
+
+    def test_parents_and_branches(self) -> None:
+        root, left, right, deep = (_step(action=name) for name in ("root", "left", "right", "deep"))
+        lone = _step(action="lone")
+        tree = Group.of_paths("g", [_episode([root, left]), _episode([root, right, deep]), _episode([lone])])
+        batch = StepBatch.from_groups([tree, Group("s", (_episode([_step(), _step()]), _episode([_step()])))])
+        assert batch.node.tolist() == [0, 1, 0, 2, 3, 4, 5, 6, 7]
+        assert batch.parent.tolist() == [-1, 0, -1, 0, 2, -1, -1, 5, -1]
+        assert batch.branch.tolist() == [0, 0, 0, 1, 0, 1, 0, 0, 1]
+        rows = np.random.default_rng(1).permutation(9)
+        mixed = batch.take(rows)
+        assert mixed.node.tolist() == batch.node[rows].tolist()
+        assert mixed.parent.tolist() == batch.parent[rows].tolist()
+        assert mixed.branch.tolist() == batch.branch[rows].tolist()
+
+    def test_straight_rollouts_are_trees_that_fork_at_the_start_only(self) -> None:
+        batch = StepBatch.from_groups(_groups())
+        assert batch.tree_node is None
+        assert batch.node.tolist() == [0, 1, 2, 3]
+        assert batch.parent.tolist() == [-1, 0, -1, -1]
+        assert batch.branch.tolist() == [0, 0, 1, 0]
+
+    def test_a_column_of_another_shape_is_refused(self) -> None:
+        batch = StepBatch.from_groups(_groups())
+        with pytest.raises(AlgorithmError, match=r"'tree_node' has shape \(2,\), expected \(4,\)"):
+            dataclasses.replace(batch, tree_node=np.zeros(2, np.int64))

@@ -227,3 +227,36 @@ def test_what_is_recorded_replays_to_the_same_returns(actions: list[str], seed: 
     assert [step.observation for step in recorded.steps] == [observation, *(a[0] for a in answers[:-1])]
     assert [step.reward for step in recorded.steps] == [a[1] for a in answers]
     assert recorded.final_observation == answers[-1][0]
+
+
+def test_a_fork_shares_the_steps_so_far_and_nothing_after() -> None:
+    recorder = Recorder()
+    trunk = recorder.start("g", "o0", INFO, seed=3)
+    trunk.step("a", "o1", 0.0, False, False, INFO)
+    branch = recorder.fork(trunk)
+    trunk.step("b", "o2", 1.0, True, False, {**INFO, "won": True})
+    branch.step("c", "o3", 0.0, True, False, INFO)
+    [group] = recorder.groups()
+    first, second = group.episodes
+    assert [s.action for s in first.steps] == ["a", "b"]
+    assert [s.action for s in second.steps] == ["a", "c"]
+    assert (first.index, second.index, second.seed) == (0, 1, 3)
+    assert first.steps[0] is second.steps[0]
+    assert second.steps[1].observation == "o1"
+    with pytest.raises(RecorderError, match="fork"):
+        recorder.fork(trunk)
+    tree = Group.of_paths("tree", [second, first])
+    assert [[s.node for s in e.steps] for e in tree.episodes] == [[0, 1], [0, 2]]
+    assert [e.index for e in tree.episodes] == [0, 1]
+    assert {e.group for e in tree.episodes} == {"tree"}
+    assert tree.episodes[0].steps[0] is tree.episodes[1].steps[0]
+
+
+def test_equal_steps_of_different_episodes_are_different_decisions() -> None:
+    recorder = Recorder()
+    for _ in range(2):
+        episode = recorder.start("g", "o0", INFO)
+        episode.step("a", "o1", 0.0, True, False, INFO)
+    one, other = recorder.groups()[0].episodes
+    assert one.steps == other.steps
+    assert [e.steps[0].node for e in Group.of_paths("g", [one, other]).episodes] == [0, 1]

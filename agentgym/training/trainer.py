@@ -18,7 +18,6 @@ from accelerate.utils import gather_object, set_seed
 from agentgym.algos import Algorithm, get_algorithm
 from agentgym.batch import StepBatch
 from agentgym.contracts import Learner, LearnerContext, ValueLearner
-from agentgym.episodes import Group
 from agentgym.errors import ConfigError, TrainingError
 from agentgym.evaluation import Evaluation, evaluate
 from agentgym.policies import HFPolicy, Turn
