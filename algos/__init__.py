@@ -56,6 +56,15 @@ if TYPE_CHECKING:
     from agentgym.algos.starpo import StarPOConfig as StarPOConfig
     from agentgym.algos.starpo import StarPOPPO as StarPOPPO
     from agentgym.algos.starpo import StarPOPPOConfig as StarPOPPOConfig
+    from agentgym.algos.tempo import TEMPO as TEMPO
+    from agentgym.algos.tempo import TEMPOConfig as TEMPOConfig
+    from agentgym.algos.tree_grpo import TreeGRPO as TreeGRPO
+    from agentgym.algos.tree_grpo import TreeGRPOConfig as TreeGRPOConfig
+    from agentgym.algos.vineppo import VinePPO as VinePPO
+    from agentgym.algos.vineppo import VinePPOConfig as VinePPOConfig
+    from agentgym.algos.three_spo import SearchBudget as SearchBudget
+    from agentgym.algos.three_spo import ThreeSPO as ThreeSPO
+    from agentgym.algos.three_spo import ThreeSPOConfig as ThreeSPOConfig
 
 __all__ = [
     "ALGORITHMS",
@@ -70,6 +79,7 @@ __all__ = [
     "PRESETS",
     "RLOO",
     "SCPO",
+    "TEMPO",
     "ARPOConfig",
     "Algorithm",
     "AlgorithmConfig",
@@ -95,15 +105,22 @@ __all__ = [
     "ReinforcePPBaselineConfig",
     "ReinforcePPConfig",
     "SCPOConfig",
+    "SearchBudget",
     "StarPO",
     "StarPOConfig",
     "StarPOPPO",
     "StarPOPPOConfig",
+    "TEMPOConfig",
+    "TreeGRPO",
+    "TreeGRPOConfig",
+    "VinePPO",
+    "VinePPOConfig",
     "get_algorithm",
     "list_algorithms",
 ]
 
 ALGORITHMS: Mapping[str, str] = {
+    "3spo": "agentgym.algos.three_spo:ThreeSPO",
     "arpo": "agentgym.algos.arpo:ARPO",
     "dapo": "agentgym.algos.dapo:DAPO",
     "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
@@ -122,6 +139,9 @@ ALGORITHMS: Mapping[str, str] = {
     "scpo": "agentgym.algos.scpo:SCPO",
     "starpo": "agentgym.algos.starpo:StarPO",
     "starpo_ppo": "agentgym.algos.starpo:StarPOPPO",
+    "tempo": "agentgym.algos.tempo:TEMPO",
+    "tree_grpo": "agentgym.algos.tree_grpo:TreeGRPO",
+    "vineppo": "agentgym.algos.vineppo:VinePPO",
 }
 """Name of each algorithm here to its module and class."""
 
@@ -162,7 +182,23 @@ _SCPO: Mapping[str, Any] = {
     **{"reference": "longest", "order": "similarity", "text": "observation+action"},
 }
 
+# The history of 3SPO has no unit and its rewards are at most 1, so nothing is divided there.
+_3SPO: Mapping[str, Any] = {
+    **{"alpha": 50.0, "xi": 10.0, "zeta": 0.1, "omega": 0.1, "std": None, "format_penalty": 0.1},
+    **{"clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.01, "kl_estimator": "k3"},
+}
+
 PRESETS: Mapping[str, Preset] = {
+    "3spo_paper": Preset(
+        "3spo",
+        "3SPO, arXiv 2606.09961: states of all tasks share a history; its scripts run GRPO, so no run had these",
+        {**_3SPO, "scope": "global"},
+    ),
+    "3spo_task": Preset(
+        "3spo",
+        "as 3spo_paper, with a history for each task, as observations collide between tasks",
+        {**_3SPO, "scope": "task"},
+    ),
     "grpo_verl_agent": Preset(
         "grpo", "verl-agent's GRPO scripts for ALFWorld and WebShop: statistics over rows, with std", _WITH_STD
     ),
@@ -309,6 +345,16 @@ PRESETS: Mapping[str, Preset] = {
     "progress_advantage_paper": Preset(
         "progress_advantage", "Progress Advantage, arXiv 2606.26080: the score alone, as used there", {"outcome": False}
     ),
+    "tree_grpo_paper": Preset(
+        "tree_grpo",
+        "Tree-GRPO, arXiv 2509.21240, at its smallest budget: two trees, forked in one round; KL weight 0.001",
+        {"trees": 2, "rounds": 1, "intra_weight": 1.0, "std": "sample", "eps": 1e-6, "kl_coef": 0.001},
+    ),
+    "vineppo_released": Preset(
+        "vineppo",
+        "VinePPO's released configuration for MATH, DeepSeekMath 7B: nine forks, whitened, KL in the loss",
+        {"forks": 9, "gamma": 1.0, "whiten": True, "clip_low": 0.2, "clip_high": 0.2, "kl_coef": 1e-4},
+    ),
 }
 """Published settings by name, on the unit reward scale; ``get_algorithm`` takes these names too."""
 
@@ -403,6 +449,15 @@ _LAZY = {
     "StarPOConfig": "agentgym.algos.starpo",
     "StarPOPPO": "agentgym.algos.starpo",
     "StarPOPPOConfig": "agentgym.algos.starpo",
+    "SearchBudget": "agentgym.algos.three_spo",
+    "ThreeSPO": "agentgym.algos.three_spo",
+    "ThreeSPOConfig": "agentgym.algos.three_spo",
+    "TEMPO": "agentgym.algos.tempo",
+    "TEMPOConfig": "agentgym.algos.tempo",
+    "TreeGRPO": "agentgym.algos.tree_grpo",
+    "TreeGRPOConfig": "agentgym.algos.tree_grpo",
+    "VinePPO": "agentgym.algos.vineppo",
+    "VinePPOConfig": "agentgym.algos.vineppo",
 }
 
 

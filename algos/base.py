@@ -15,10 +15,14 @@ from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
 from agentgym.errors import AlgorithmError, ConfigError, suggest
 
-__all__ = ["LAWS", "Algorithm", "AlgorithmConfig", "Column"]
+__all__ = ["LAWS", "VALUE_LAWS", "Algorithm", "AlgorithmConfig", "Column"]
 
 LAWS = ("zero-sum", "ties", "lone", "shift", "scale", "permutation", "locality", "mask", "micro-batch", "truncation")
 """Names of the laws of credit that an algorithm promises in ``laws`` or exempts itself from in ``exemptions``."""
+
+VALUE_LAWS = ("telescoping", "branch-gate")
+"""Names of the laws of values along a path. They say nothing about most methods: one that keeps them promises them in
+``laws``, and the others need not name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,10 @@ class Algorithm(Generic[ConfigT]):
 
     Attributes:
         config_class: The configuration, taken from the brackets behind ``Algorithm``.
-        laws: Names out of ``LAWS`` that hold for this algorithm, whatever its settings.
-        exemptions: Every other law, with the reason why it is not promised; ``agentgym.testing.check_algorithm``
-            refuses a class that leaves a law unnamed, names it twice or gives no reason.
+        laws: Names out of ``LAWS`` and ``VALUE_LAWS`` that hold for this algorithm, whatever its settings.
+        exemptions: Every other law of ``LAWS``, with the reason why it is not promised;
+            ``agentgym.testing.check_algorithm`` refuses a class that leaves a law unnamed, names it twice or gives no
+            reason.
         columns: Columns that ``credit`` reads beyond those of every batch, by name.
         reward_settings: Settings in units of the reward, which grow with it in the law "scale".
         config: The settings.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from agentgym.errors import AlgorithmError
 
-__all__ = ["Lone", "Segments", "Std", "normalise", "segments", "whiten"]
+__all__ = ["Lone", "Segments", "Std", "divisors", "normalise", "segments", "whiten"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -83,6 +83,15 @@ def segments(values: Floats, codes: Ints) -> Segments:
     return Segments(values[order], order, starts, np.diff(starts, append=len(ordered)))
 
 
+def divisors(parts: Segments, *, std: Std | None, eps: float) -> Floats:
+    """Return F, what the deviations of each segment are divided by, [S]; see ``normalise``."""
+    if std is None:
+        return np.ones(len(parts.sizes))
+    freedom = np.maximum(parts.sizes - (std == "sample"), 1)
+    deviation: Floats = np.sqrt(np.add.reduceat(parts.deviations() ** 2, parts.starts) / freedom)
+    return deviation + eps
+
+
 def normalise(parts: Segments, *, std: Std | None, eps: float, lone: Lone = "zero") -> Floats:
     """Return (x - mean) / F within each segment, in the order of the original entries.
 
@@ -99,11 +108,7 @@ def normalise(parts: Segments, *, std: Std | None, eps: float, lone: Lone = "zer
     Raises:
         AlgorithmError: If ``lone`` is "raise" and a segment has a single value.
     """
-    result = parts.deviations()
-    if std is not None:
-        freedom = np.maximum(parts.sizes - (std == "sample"), 1)
-        deviation = np.sqrt(np.add.reduceat(result**2, parts.starts) / freedom)
-        result /= parts.spread(deviation + eps)
+    result = parts.deviations() / parts.spread(divisors(parts, std=std, eps=eps))
     if lone == "raise" and parts.lone.any():
         raise AlgorithmError(
             f"{parts.lone.sum()} of {len(parts.sizes)} groups have a single member and so no baseline; "
