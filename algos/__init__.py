@@ -58,13 +58,13 @@ if TYPE_CHECKING:
     from agentgym.algos.starpo import StarPOPPOConfig as StarPOPPOConfig
     from agentgym.algos.tempo import TEMPO as TEMPO
     from agentgym.algos.tempo import TEMPOConfig as TEMPOConfig
+    from agentgym.algos.three_spo import SearchBudget as SearchBudget
+    from agentgym.algos.three_spo import ThreeSPO as ThreeSPO
+    from agentgym.algos.three_spo import ThreeSPOConfig as ThreeSPOConfig
     from agentgym.algos.tree_grpo import TreeGRPO as TreeGRPO
     from agentgym.algos.tree_grpo import TreeGRPOConfig as TreeGRPOConfig
     from agentgym.algos.vineppo import VinePPO as VinePPO
     from agentgym.algos.vineppo import VinePPOConfig as VinePPOConfig
-    from agentgym.algos.three_spo import SearchBudget as SearchBudget
-    from agentgym.algos.three_spo import ThreeSPO as ThreeSPO
-    from agentgym.algos.three_spo import ThreeSPOConfig as ThreeSPOConfig
 
 __all__ = [
     "ALGORITHMS",

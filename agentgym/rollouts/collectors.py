@@ -17,9 +17,11 @@ from agentgym.contracts import CollectorSpec
 from agentgym.episodes import Group, Recorder
 from agentgym.errors import ConfigError, unknown_name
 from agentgym.policies.base import Policy
+from agentgym.rollouts.entropy import EntropyCollector
 from agentgym.rollouts.group import GroupCollector, Rollout, costs
 from agentgym.rollouts.replay import ReplayCollector
 from agentgym.rollouts.runner import MakeEnv
+from agentgym.rollouts.search import SearchCollector
 
 __all__ = ["COLLECTORS", "DynamicCollector", "GreedyBaselineCollector", "UncertaintyCollector", "build_collector"]
 
@@ -157,6 +159,7 @@ COLLECTORS: Mapping[str, type[GroupCollector]] = {
     "greedy_baseline": GreedyBaselineCollector,
     "group": GroupCollector,
     "replay": ReplayCollector,
+    "search": SearchCollector,
     "uncertainty": UncertaintyCollector,
 }
 """Name of each collector to its class; an algorithm asks for one by ``CollectorSpec``."""
