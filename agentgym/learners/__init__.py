@@ -1,13 +1,34 @@
 """Learners: models that add named columns to a batch before an algorithm's ``credit`` reads them, and buffers.
 
 An algorithm asks for learners by ``LearnerSpec``; a trainer sets them up and saves them with its checkpoints. Buffers
-belong to the collectors that fill them.
+and stores belong to the collectors that fill them.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from agentgym.learners.buffers import SuccessBuffer as SuccessBuffer
-from agentgym.learners.columns import EntropyColumn as EntropyColumn
-from agentgym.learners.columns import ReferenceColumn as ReferenceColumn
-from agentgym.learners.columns import ReplayedLogprobs as ReplayedLogprobs
-from agentgym.learners.critic import Critic as Critic
+
+if TYPE_CHECKING:
+    from agentgym.learners.columns import EntropyColumn as EntropyColumn
+    from agentgym.learners.columns import ReferenceColumn as ReferenceColumn
+    from agentgym.learners.columns import ReplayedLogprobs as ReplayedLogprobs
+    from agentgym.learners.critic import Critic as Critic
 
 __all__ = ["Critic", "EntropyColumn", "ReferenceColumn", "ReplayedLogprobs", "SuccessBuffer"]
+
+# Imported on first use: collectors keep their buffers here, and playing needs no torch.
+_WITH_TORCH = {
+    "Critic": "agentgym.learners.critic",
+    "EntropyColumn": "agentgym.learners.columns",
+    "ReferenceColumn": "agentgym.learners.columns",
+    "ReplayedLogprobs": "agentgym.learners.columns",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_TORCH:
+        return getattr(importlib.import_module(_WITH_TORCH[name]), name)
+    raise AttributeError(f"module 'agentgym.learners' has no attribute {name!r}")
