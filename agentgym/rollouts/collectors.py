@@ -22,6 +22,8 @@ from agentgym.rollouts.group import GroupCollector, Rollout, costs
 from agentgym.rollouts.replay import ReplayCollector
 from agentgym.rollouts.runner import MakeEnv
 from agentgym.rollouts.search import SearchCollector
+from agentgym.rollouts.tree import TreeCollector
+from agentgym.rollouts.vine import VineCollector
 
 __all__ = ["COLLECTORS", "DynamicCollector", "GreedyBaselineCollector", "UncertaintyCollector", "build_collector"]
 
@@ -156,11 +158,14 @@ def _spread(group: Group) -> float:
 
 COLLECTORS: Mapping[str, type[GroupCollector]] = {
     "dynamic": DynamicCollector,
+    "entropy": EntropyCollector,
     "greedy_baseline": GreedyBaselineCollector,
     "group": GroupCollector,
     "replay": ReplayCollector,
     "search": SearchCollector,
+    "tree": TreeCollector,
     "uncertainty": UncertaintyCollector,
+    "vine": VineCollector,
 }
 """Name of each collector to its class; an algorithm asks for one by ``CollectorSpec``."""
 
