@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CompareSettings", "compare", "measure_of"]
 
+# What a comparison holds equal, so that no method may have its own.
+_EQUAL = frozenset({"eval_episodes", "eval_temperature", "max_generated_tokens", "report_to", "seed", "warm_start"})
+
 # What the budget and the cells decide, and what may change from one call to the next.
 _NOT_HERE = ("iterations", "eval_every", "max_minutes")
 _OPEN = frozenset({*_NOT_HERE, "methods", "method_options", "seeds", "seed", "output_dir", "report_to"})
@@ -38,7 +41,8 @@ class CompareSettings(TrainConfig, Player):
     )
     method_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Settings of a method by its name; algo names its algorithm where that differs",
+        description="Settings of a method by its name; algo names its algorithm where that differs, and train holds "
+        "settings of its training that differ from those of the others",
     )
     seeds: int = Field(5, ge=1, description="How many seeds; more may be added later")
     seed: int = Field(0, ge=0, description="The first of them")
@@ -130,8 +134,27 @@ def _methods(settings: CompareSettings) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ConfigError(f"method {name!r} must consist of letters, digits, '.', '_' and '-': it names a folder")
         options = dict(settings.method_options.get(name, {}))
         algo = str(options.pop("algo", name))
+        train = _own_training(name, options.pop("train", {}), settings)
         config = get_algorithm(algo, **options).config
-        yield name, {"algo": algo, "algo_settings": config.model_dump(mode="json")}
+        own_training = {"train": train} if train else {}
+        yield name, {"algo": algo, "algo_settings": config.model_dump(mode="json"), **own_training}
+
+
+def _own_training(method: str, given: Any, settings: CompareSettings) -> dict[str, Any]:
+    """Return the training settings of a method that differ from those of the others, checked."""
+    if not isinstance(given, dict):
+        raise ConfigError(f"method_options.{method}.train is {given!r}: must hold training settings by name")
+    if equal := sorted((_EQUAL | {*_NOT_HERE, "output_dir"}) & given.keys()):
+        raise ConfigError(
+            f"method_options.{method}.train.{equal[0]}: a comparison holds {equal[0]!r} equal for all methods"
+        )
+    shared = {name: getattr(settings, name) for name in TrainConfig.model_fields}
+    try:
+        own = TrainConfig.of({**shared, **given}).model_dump(mode="json", include=set(given))
+    except ConfigError as error:
+        raise ConfigError(f"in method_options.{method}.train: {error}") from None
+    common = settings.model_dump(mode="json", include=set(given))
+    return {name: value for name, value in own.items() if value != common[name]}
 
 
 def _rules(settings: CompareSettings) -> dict[str, Any]:

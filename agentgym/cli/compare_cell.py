@@ -39,7 +39,7 @@ def main(folder: Path) -> int:
         env=settings.env,
         policy=policy,
         algorithm=get_algorithm(told["algo"], **told["algo_settings"]),
-        config=TrainConfig.of({**shared, **of_the_cell}),
+        config=TrainConfig.of({**shared, **told.get("train", {}), **of_the_cell}),
         env_kwargs=world_options(settings),
         eval_kwargs=settings.eval_options or None,
     )

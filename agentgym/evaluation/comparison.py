@@ -43,7 +43,16 @@ ADVISED_SEEDS = 10
 
 _NAMED_PAIRS = 10
 
-_COSTS = ("generated_tokens", "env_steps", "updates", "iterations", "seconds")
+_COSTS = {
+    "episodes": "rollouts",
+    "generated_tokens": "generated tokens",
+    "env_steps": "environment steps",
+    "unique_states": "unique states",
+    "unique_observations": "unique observations",
+    "updates": "updates",
+    "iterations": "iterations",
+    "seconds": "seconds",
+}
 _MAX_EXACT = 14  # 2^14 flips are all tried; beyond, as many are drawn
 
 
@@ -55,9 +64,11 @@ class RunSummary:
         method: Name of the method.
         seed: Seed of the run, the key that pairs it with the runs of other methods.
         figures: Success rates in [0, 1] by name, each of ``FIGURES``.
-        costs: ``generated_tokens``, ``env_steps``, ``updates``, ``iterations`` and ``seconds`` of training.
+        costs: ``episodes`` (rollouts), ``generated_tokens``, ``env_steps``, ``updates``, ``iterations`` and ``seconds``
+            of training, and what was seen: ``unique_states`` and ``unique_observations``. Any may be missing.
         curve: Generated tokens so far and training success of each iteration, in [0, 1].
         skipped_updates: Optimiser steps skipped for a gradient that was not finite.
+        states: Rollouts so far and unique states so far, of each iteration; empty where the world tells no states.
     """
 
     method: str
@@ -66,6 +77,7 @@ class RunSummary:
     costs: Mapping[str, float]
     curve: tuple[tuple[float, float], ...] = ()
     skipped_updates: int = 0
+    states: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +127,9 @@ class Comparison:
         means: Mean of each figure over the seeds of each method, by figure, then method; its interval is None below
             two seeds.
         differences: Each method against the first, for each figure; then every other pair, for the first figure.
-        costs: Mean of each cost over the seeds of each method.
+        costs: Mean of each cost over the seeds of each method, of those that all of its runs have.
+        explored: Rollouts, the fewest that a run played, and the mean number of unique states that each method had seen
+            by then; None where a run does not tell.
     """
 
     methods: tuple[str, ...]
@@ -123,6 +137,7 @@ class Comparison:
     means: Mapping[str, Mapping[str, tuple[float, Interval | None]]]
     differences: tuple[Difference, ...]
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    explored: tuple[float, Mapping[str, float]] | None = None
 
     def runs_of(self, method: str) -> list[RunSummary]:
         """Return the runs of a method, by seed."""
@@ -176,14 +191,16 @@ class Comparison:
             "means": means,
             "differences": differences,
             "costs": {method: dict(costs) for method, costs in self.costs.items()},
+            "explored": None
+            if self.explored is None
+            else dict(zip(("rollouts", "states"), self.explored, strict=True)),
             "runs": [asdict(run) for run in self.runs],
         }
 
     def to_markdown(self) -> str:
         """Return the tables of figures, differences and costs, and the conclusion."""
-        return "\n".join(
-            [self.conclusion(), "", *self._table_of_means(), *self._table_of_differences(), *self._table_of_costs()]
-        )
+        tables = (self._table_of_means, self._table_of_differences, self._table_of_costs, self._table_of_states)
+        return "\n".join([self.conclusion(), "", *(line for table in tables for line in table())])
 
     def _table_of_means(self) -> list[str]:
         lines = [
@@ -224,12 +241,28 @@ class Comparison:
             "",
             "Means over seeds.",
             "",
-            "| method | generated tokens | environment steps | updates | iterations | seconds | skipped updates |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            f"| method | {' | '.join(_COSTS.values())} | skipped updates |",
+            f"| --- | {' | '.join('---:' for _ in _COSTS)} | ---: |",
         ]
         for method, costs in self.costs.items():
-            numbers = " | ".join(f"{costs[name]:,.0f}" for name in _COSTS)
+            numbers = " | ".join(f"{costs[name]:,.0f}" if name in costs else "-" for name in _COSTS)
             lines.append(f"| {method} | {numbers} | {sum(r.skipped_updates for r in self.runs_of(method))} |")
+        return [*lines, ""]
+
+    def _table_of_states(self) -> list[str]:
+        if self.explored is None:
+            return []
+        rollouts, states = self.explored
+        first = next(iter(states))
+        lines = [
+            "## States seen in equally many rollouts",
+            "",
+            f"Unique states by the end of rollout {rollouts:,.0f}, where the shortest run ended; means over seeds.",
+            "",
+            f"| method | unique states | times {first} |",
+            "| --- | ---: | ---: |",
+            *(f"| {method} | {seen:,.0f} | {seen / states[first]:.2f} |" for method, seen in states.items()),
+        ]
         return [*lines, ""]
 
 
@@ -261,10 +294,32 @@ def compare_runs(runs: Sequence[RunSummary], methods: Sequence[str]) -> Comparis
     wanted += [(FIGURES[0], method, against) for against, method in itertools.combinations(others, 2)]
     differences = [_difference(figure, by_method[m], by_method[against]) for figure, m, against in wanted]
     costs = {
-        method: {name: float(np.mean([run.costs[name] for run in of])) for name in _COSTS}
+        method: {
+            name: float(np.mean([run.costs[name] for run in of]))
+            for name in _COSTS
+            if all(name in run.costs for run in of)
+        }
         for method, of in by_method.items()
     }
-    return Comparison(tuple(methods), tuple(ordered), means, tuple(d for d in differences if d is not None), costs)
+    told = tuple(d for d in differences if d is not None)
+    return Comparison(tuple(methods), tuple(ordered), means, told, costs, _explored(by_method))
+
+
+def _explored(by_method: Mapping[str, Sequence[RunSummary]]) -> tuple[float, dict[str, float]] | None:
+    """Return the fewest rollouts of a run and the mean number of states that each method had seen by then."""
+    runs = [run for of in by_method.values() for run in of]
+    if not runs or not all(run.states for run in runs):
+        return None
+    rollouts = min(run.states[-1][0] for run in runs)
+    return rollouts, {
+        method: float(np.mean([_seen_by(run, rollouts) for run in of])) for method, of in by_method.items()
+    }
+
+
+def _seen_by(run: RunSummary, rollouts: float) -> float:
+    """Return how many states a run had seen by so many rollouts, by straight lines between its iterations."""
+    x, y = zip((0.0, 0.0), *run.states, strict=True)
+    return float(np.interp(rollouts, x, y))
 
 
 def sign_flip(differences: Sequence[float]) -> float:

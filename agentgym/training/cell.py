@@ -30,7 +30,8 @@ from agentgym.training.weights import load_weights, save_weights, weights_digest
 
 __all__ = ["Measure", "check_start", "make_start", "stop_with_parent", "train_cell"]
 
-_COSTS = ("generated_tokens", "env_steps", "episodes", "updates")
+_COSTS = ("episodes", "generated_tokens", "env_steps", "updates")
+_SEEN = ("unique_states", "unique_observations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +155,12 @@ def train_cell(cell: Cell, trainer: Trainer, measure: Measure, rule: str) -> boo
         },
         "costs": {
             **{name: last.get(f"total/{name}", 0.0) for name in _COSTS},
+            **{name: last[f"total/{name}"] for name in _SEEN if f"total/{name}" in last},
             "iterations": float(result.iterations),
             "seconds": result.seconds,
         },
         "curve": curve,
+        "states": [(row["total/episodes"], row[states]) for row in rows if (states := "total/unique_states") in row],
         "skipped_updates": round(sum(row.get("skipped_updates", 0.0) * row.get("updates", 0.0) for row in rows)),
         "weights": weights_digest(trainer.policy.model),
         "evaluations": {name: evaluation.to_dict() for name, evaluation in evaluations.items()},

@@ -57,8 +57,9 @@ def read_summary(cell: Cell, rule: str) -> RunSummary | None:
     try:
         value: Mapping[str, Any] = json.loads(cell.result.read_text(encoding="utf-8"))
         curve = tuple((float(tokens), float(success)) for tokens, success in value["curve"])
+        states = tuple((float(rollouts), float(seen)) for rollouts, seen in value["states"])
         found = RunSummary(
-            value["method"], value["seed"], value["figures"], value["costs"], curve, value["skipped_updates"]
+            value["method"], value["seed"], value["figures"], value["costs"], curve, value["skipped_updates"], states
         )
         made_under = value["rule"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -80,11 +81,21 @@ def _heading(rules: Mapping[str, Any], start: Mapping[str, Any] | None) -> list[
         "",
         *(f"- **{name}**: {text}" for name, text in rules["rules"]["figures"].items()),
         f"- advantages: {_scale(settings['advantage_rms'])}",
+        *(
+            _own_training(name, method["train"], settings)
+            for name, method in rules["methods"].items()
+            if "train" in method
+        ),
     ]
     if start is not None:
         figures = ", ".join(f"{name} {100 * value:.1f}%" for name, value in start["figures"].items())
         lines.append(f"- every run starts from the weights with digest `{start['digest']}`: {figures}")
     return [*lines, "", "![Learning curves](learning_curves.png)", ""]
+
+
+def _own_training(method: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    named = ", ".join(f"{key} {value} (others {settings[key]})" for key, value in own.items())
+    return f"- {method} trains with settings of its own: {named}"
 
 
 def _scale(rms: float | None) -> str:

@@ -19,7 +19,7 @@ from agentgym.cli import CompareSettings
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     *("--data", "builtin", "--cpu", "--seeds", "1", "--methods", "grpo,no_std"),
-    *("--set", 'method_options={"no_std": {"algo": "gigpo", "std": null}}'),
+    *("--set", 'method_options={"no_std": {"algo": "gigpo", "std": null, "train": {"epochs": 2, "minibatches": 1}}}'),
     *("--groups", "1", "--group-size", "2", "--max-generated-tokens", "1", "--eval-episodes", "2"),
     *(
         "--set",
@@ -85,6 +85,13 @@ def test_a_comparison_that_is_cut_off_goes_on_with_the_cells_that_are_left(
     assert [r["method"] for r in data["runs"]] == data["methods"] == ["grpo", "no_std"]
     assert data["rules"]["start"] == data["start"]["digest"]
     assert data["rules"]["methods"]["no_std"]["algo_settings"]["std"] is None
+    assert data["rules"]["methods"]["no_std"]["train"] == {"epochs": 2}, "what all have is no setting of its own"
+    assert "train" not in data["rules"]["methods"]["grpo"]
+    assert data["costs"]["no_std"]["updates"] == 2 * data["costs"]["grpo"]["updates"]
+    assert data["costs"]["grpo"].keys() >= {"episodes", "unique_states", "unique_observations"}
+    assert data["explored"]["states"].keys() == {"grpo", "no_std"}
+    report = (tmp_path / "out" / "comparison.md").read_text()
+    assert "- no_std trains with settings of its own: epochs 2 (others 1)" in report
     results = [json.loads(path.read_text()) for path in (first, second)]
     for result in results:
         assert result["stopped"] == "token budget"
@@ -108,6 +115,13 @@ def test_a_comparison_that_is_cut_off_goes_on_with_the_cells_that_are_left(
         (["--output", "out", "--iterations", "3"], "'iterations' has no place in a comparison"),
         (["--output", "out", "--set", "method_options.gigpoo.omega=1"], "method_options has gigpoo"),
         (["--output", "out", "--set", "method_options.gigpo.omga=1"], "Did you mean 'omega'"),
+        (
+            ["--output", "out", "--set", "method_options.gigpo.train.epoch=2"],
+            "train: unknown setting 'epoch'. Did you mean",
+        ),
+        (["--output", "out", "--set", "method_options.gigpo.train.epochs=0"], "'epochs' is 0"),
+        (["--output", "out", "--set", "method_options.gigpo.train.seed=3"], "holds 'seed' equal for all methods"),
+        (["--output", "out", "--set", "method_options.gigpo.train=3"], "must hold training settings by name"),
         (["--output", "out", "--max-generated-tokens", "none"], "'max_generated_tokens'"),
         (["--output", "out", "--env", "ALFWord-v0"], "Did you mean 'ALFWorld-v0'"),
     ],

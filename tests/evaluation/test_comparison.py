@@ -21,11 +21,13 @@ from agentgym.evaluation.comparison import (
     sign_flip,
 )
 
+COSTS = {"episodes": 8.0, "env_steps": 50.0, "unique_observations": 30.0, "updates": 4.0}
+COSTS |= {"iterations": 2.0, "seconds": 1.5}
+
 
 def run(method: str, seed: int, sampled: float, **more: Any) -> RunSummary:
-    costs = {"generated_tokens": 100.0 + seed, "env_steps": 50.0, "updates": 4.0, "iterations": 2.0, "seconds": 1.5}
     figures = {"sampled": sampled, "greedy": sampled, "training": sampled}
-    return RunSummary(method, seed, figures, costs, **more)
+    return RunSummary(method, seed, figures, {**COSTS, "generated_tokens": 100.0 + seed}, **more)
 
 
 def compared(values: dict[str, list[float]]) -> Comparison:
@@ -151,12 +153,32 @@ def test_tables_hold_figures_costs_and_verdicts() -> None:
     text = comparison.to_markdown()
     assert "| a | 5 | 50.0% [" in text
     assert "| sampled | b | a | 5 | +5.0 points [+5.0, +5.0] | 0.062 | higher |" in text
-    assert "| b | 102 | 50 | 4 | 2 | 2 | 10 |" in text
+    assert "| method | rollouts | generated tokens | environment steps | unique states |" in text
+    assert "| b | 8 | 102 | 50 | - | 30 | 4 | 2 | 2 | 10 |" in text
     data = json.loads(json.dumps(comparison.to_dict()))
     assert data["ranking"] == ["b", "a"]
     assert data["differences"][0]["told_apart"] is True
     assert data["means"]["sampled"]["a"]["mean"] == pytest.approx(0.5)
     assert len(data["runs"]) == 10
+    assert data["costs"]["a"] == {**COSTS, "generated_tokens": 102.0}
+
+
+def test_states_are_compared_at_equal_rollouts() -> None:
+    """At 15 rollouts, where the first run ends: 30 and 45 of the runs of a, by straight lines; 150 of that of b."""
+    runs = [
+        run("a", 0, 0.5, states=((10.0, 20.0), (15.0, 30.0))),
+        run("a", 1, 0.5, states=((10.0, 40.0), (20.0, 50.0))),
+        run("b", 0, 0.5, states=((20.0, 200.0), (40.0, 240.0))),
+    ]
+    comparison = compare_runs(runs, ["a", "b"])
+    assert comparison.explored == (15.0, {"a": pytest.approx(37.5), "b": pytest.approx(150.0)})
+    assert "by the end of rollout 15" in comparison.to_markdown()
+    assert "| b | 150 | 4.00 |" in comparison.to_markdown()
+    assert json.loads(json.dumps(comparison.to_dict()))["explored"]["states"]["b"] == pytest.approx(150)
+    silent = compare_runs([*runs, run("b", 1, 0.5)], ["a", "b"])
+    assert silent.explored is None
+    assert "equally many rollouts" not in silent.to_markdown()
+    assert silent.to_dict()["explored"] is None
 
 
 def test_mean_curve_reads_every_run_at_the_same_tokens() -> None:

@@ -195,7 +195,11 @@ class TestReport:
         costs = dict.fromkeys(("generated_tokens", "env_steps", "updates", "iterations", "seconds"), 1.0)
         value = {
             **{"method": cell.method, "seed": cell.seed, "rule": rule, "costs": costs, "skipped_updates": 0},
-            **{"figures": dict.fromkeys(("sampled", "greedy", "training"), sampled), "curve": [[10, 0.5]]},
+            **{
+                "figures": dict.fromkeys(("sampled", "greedy", "training"), sampled),
+                "curve": [[10, 0.5]],
+                "states": [],
+            },
         }
         cell.folder.mkdir(parents=True, exist_ok=True)
         cell.result.write_text(json.dumps(value))
