@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any
 from agentgym.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
+    from agentgym.algos.aepo import AEPO as AEPO
+    from agentgym.algos.aepo import AEPOConfig as AEPOConfig
+    from agentgym.algos.aepo import EntropyARPO as EntropyARPO
+    from agentgym.algos.aepo import EntropyARPOConfig as EntropyARPOConfig
     from agentgym.algos.arpo import ARPO as ARPO
     from agentgym.algos.arpo import ARPOConfig as ARPOConfig
     from agentgym.algos.base import Algorithm as Algorithm
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from agentgym.algos.drgrpo import DrGRPOConfig as DrGRPOConfig
     from agentgym.algos.empg import EMPG as EMPG
     from agentgym.algos.empg import EMPGConfig as EMPGConfig
+    from agentgym.algos.forking import Forking as Forking
     from agentgym.algos.gigpo import GiGPO as GiGPO
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
     from agentgym.algos.grpo import GRPO as GRPO
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     from agentgym.algos.vineppo import VinePPOConfig as VinePPOConfig
 
 __all__ = [
+    "AEPO",
     "ALGORITHMS",
     "ARPO",
     "DAPO",
@@ -80,6 +86,7 @@ __all__ = [
     "RLOO",
     "SCPO",
     "TEMPO",
+    "AEPOConfig",
     "ARPOConfig",
     "Algorithm",
     "AlgorithmConfig",
@@ -87,6 +94,9 @@ __all__ = [
     "DrGRPO",
     "DrGRPOConfig",
     "EMPGConfig",
+    "EntropyARPO",
+    "EntropyARPOConfig",
+    "Forking",
     "GRPOConfig",
     "GSPOConfig",
     "GiGPO",
@@ -121,10 +131,12 @@ __all__ = [
 
 ALGORITHMS: Mapping[str, str] = {
     "3spo": "agentgym.algos.three_spo:ThreeSPO",
+    "aepo": "agentgym.algos.aepo:AEPO",
     "arpo": "agentgym.algos.arpo:ARPO",
     "dapo": "agentgym.algos.dapo:DAPO",
     "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
     "empg": "agentgym.algos.empg:EMPG",
+    "entropy_arpo": "agentgym.algos.aepo:EntropyARPO",
     "gigpo": "agentgym.algos.gigpo:GiGPO",
     "grpo": "agentgym.algos.grpo:GRPO",
     "gspo": "agentgym.algos.gspo:GSPO",
@@ -296,6 +308,27 @@ PRESETS: Mapping[str, Preset] = {
             **{"std": "sample", "eps": 1e-6, "format_weight": 0.5, "clip_low": 0.2, "clip_high": 0.3, "kl_coef": 0.0},
         },
     ),
+    "entropy_arpo_paper": Preset(
+        "entropy_arpo",
+        "ARPO (entropy), arXiv 2507.19849: half of the paths are forks, wherever the entropy rose; no KL",
+        {
+            **{"shared": "soft", "initial": None, "alpha": 0.5, "beta": 0.2, "threshold": 0.5, "rule": "threshold"},
+            "kl_coef": 0.0,
+        },
+    ),
+    "entropy_arpo_code": Preset(
+        "entropy_arpo",
+        "ARPO's released code: forks by chance, with a probability of 0.5 that the entropy moves; no KL",
+        {"shared": "soft", "initial": None, "alpha": 0.5, "beta": 0.2, "rule": "chance", "branches": 1, "kl_coef": 0.0},
+    ),
+    "aepo_code": Preset(
+        "aepo",
+        "AEPO's released code with all of its parts on: forks by chance, penalty 0.05, entropy weight 0.2; no KL",
+        {
+            **{"shared": "soft", "alpha": 0.5, "beta": 0.2, "rule": "chance", "branches": 1, "kl_coef": 0.0},
+            **{"sensitivity": 0.5, "penalty": 0.05, "entropy_weight": 0.2, "keep_clipped": True},
+        },
+    ),
     "gspo_paper": Preset(
         "gspo", "GSPO, arXiv 2507.18071, section 5.1: no KL", {"clip_low": 3e-4, "clip_high": 4e-4, "kl_coef": 0.0}
     ),
@@ -411,6 +444,8 @@ def get_algorithm(name: str, **overrides: Any) -> Algorithm[Any]:
 
 # Classes are imported on first use, so that importing the package stays cheap however long the table gets.
 _LAZY = {
+    "AEPO": "agentgym.algos.aepo",
+    "AEPOConfig": "agentgym.algos.aepo",
     "ARPO": "agentgym.algos.arpo",
     "ARPOConfig": "agentgym.algos.arpo",
     "Algorithm": "agentgym.algos.base",
@@ -421,12 +456,15 @@ _LAZY = {
     "DrGRPOConfig": "agentgym.algos.drgrpo",
     "EMPG": "agentgym.algos.empg",
     "EMPGConfig": "agentgym.algos.empg",
-    "GiGPO": "agentgym.algos.gigpo",
-    "GiGPOConfig": "agentgym.algos.gigpo",
+    "EntropyARPO": "agentgym.algos.aepo",
+    "EntropyARPOConfig": "agentgym.algos.aepo",
+    "Forking": "agentgym.algos.forking",
     "GRPO": "agentgym.algos.grpo",
     "GRPOConfig": "agentgym.algos.grpo",
     "GSPO": "agentgym.algos.gspo",
     "GSPOConfig": "agentgym.algos.gspo",
+    "GiGPO": "agentgym.algos.gigpo",
+    "GiGPOConfig": "agentgym.algos.gigpo",
     "HGPO": "agentgym.algos.hgpo",
     "HGPOConfig": "agentgym.algos.hgpo",
     "MTGRPO": "agentgym.algos.mt_grpo",
@@ -435,25 +473,25 @@ _LAZY = {
     "PPOConfig": "agentgym.algos.ppo",
     "ProgressAdvantage": "agentgym.algos.progress_advantage",
     "ProgressAdvantageConfig": "agentgym.algos.progress_advantage",
+    "RLOO": "agentgym.algos.rloo",
+    "RLOOConfig": "agentgym.algos.rloo",
+    "ReMax": "agentgym.algos.remax",
+    "ReMaxConfig": "agentgym.algos.remax",
     "ReinforcePP": "agentgym.algos.reinforce_pp",
     "ReinforcePPBaseline": "agentgym.algos.reinforce_pp",
     "ReinforcePPBaselineConfig": "agentgym.algos.reinforce_pp",
     "ReinforcePPConfig": "agentgym.algos.reinforce_pp",
-    "ReMax": "agentgym.algos.remax",
-    "ReMaxConfig": "agentgym.algos.remax",
-    "RLOO": "agentgym.algos.rloo",
-    "RLOOConfig": "agentgym.algos.rloo",
     "SCPO": "agentgym.algos.scpo",
     "SCPOConfig": "agentgym.algos.scpo",
+    "SearchBudget": "agentgym.algos.three_spo",
     "StarPO": "agentgym.algos.starpo",
     "StarPOConfig": "agentgym.algos.starpo",
     "StarPOPPO": "agentgym.algos.starpo",
     "StarPOPPOConfig": "agentgym.algos.starpo",
-    "SearchBudget": "agentgym.algos.three_spo",
-    "ThreeSPO": "agentgym.algos.three_spo",
-    "ThreeSPOConfig": "agentgym.algos.three_spo",
     "TEMPO": "agentgym.algos.tempo",
     "TEMPOConfig": "agentgym.algos.tempo",
+    "ThreeSPO": "agentgym.algos.three_spo",
+    "ThreeSPOConfig": "agentgym.algos.three_spo",
     "TreeGRPO": "agentgym.algos.tree_grpo",
     "TreeGRPOConfig": "agentgym.algos.tree_grpo",
     "VinePPO": "agentgym.algos.vineppo",

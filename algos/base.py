@@ -69,6 +69,8 @@ class AlgorithmConfig(BaseModel):
     """Divisor of a row's summed loss in "seq-mean-token-sum-norm": a constant, such as the longest response allowed."""
     ratio: Ratio = "token"
     """ρ, the ratio of new to old probability: of each token, or of its whole row (the geometric mean over tokens)."""
+    keep_clipped: bool = False
+    """Whether a good token that ε_high holds back keeps its gradient, at the weight 1 + ε_high (AEPO)."""
 
     if not TYPE_CHECKING:  # type checkers keep the signature that pydantic makes from the fields
 
@@ -217,6 +219,7 @@ class Algorithm(Generic[ConfigT]):
             aggregation=config.aggregation,
             norm_tokens=config.norm_tokens,
             ratio=config.ratio,
+            keep_clipped=config.keep_clipped,
         )
 
     def state_dict(self) -> dict[str, Any]:

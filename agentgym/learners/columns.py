@@ -56,10 +56,16 @@ class EntropyColumn(_Column):
 
     The distribution is the one the tokens were sampled from, temperature and constraint included, recomputed before
     the update. A row without tokens has entropy 0.
+
+    Args:
+        tokens: Whether to add token column ``entropy`` too: the entropy at each token.
     """
 
+    def __init__(self, tokens: bool = False) -> None:
+        self._tokens = tokens
+
     def update(self, batch: StepBatch, episodes: Sequence[Episode]) -> StepBatch:
-        """Return ``batch`` with the column."""
+        """Return ``batch`` with the columns."""
 
         def entropy(micro: MicroBatch) -> torch.Tensor:
             entropies: torch.Tensor = self._scorer(
@@ -71,7 +77,8 @@ class EntropyColumn(_Column):
             tokens = score_tokens(self._context, sequences_of(episodes), entropy)
         lengths = np.diff(batch.token_offsets)
         sums = np.bincount(np.repeat(np.arange(len(batch)), lengths), tokens, minlength=len(batch))
-        return batch.with_columns(entropy=sums / np.maximum(lengths, 1))
+        batch = batch.with_columns(entropy=sums / np.maximum(lengths, 1))
+        return batch.with_token_columns(entropy=tokens) if self._tokens else batch
 
 
 class ReferenceColumn(_Column):

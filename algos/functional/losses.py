@@ -65,9 +65,18 @@ def kl_divergence(logp: Tensor, ref_logp: Tensor, estimator: KLEstimator) -> Ten
 
 
 def clipped_surrogate(
-    ratio: Tensor, advantage: Tensor, clip_low: float, clip_high: float, dual_clip: float | None
+    ratio: Tensor,
+    advantage: Tensor,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None,
+    keep_clipped: bool = False,
 ) -> Tensor:
     """Return the clipped policy loss max(-Aρ, -A clip(ρ, 1 - ε_low, 1 + ε_high)), at most -A c where A < 0.
+
+    With ``keep_clipped`` the upper bound is (1 + ε_high) ρ / sg(ρ), sg stopping the gradient: the same loss, but a good
+    token that has become likelier than the bound keeps the gradient -A (1 + ε_high) ∇log π instead of none. AEPO, arXiv
+    2510.14545.
 
     Args:
         ratio: ρ = π / π_old, [L].
@@ -75,11 +84,15 @@ def clipped_surrogate(
         clip_low: ε_low, in [0, 1].
         clip_high: ε_high, at least 0; larger than ε_low is "clip-higher".
         dual_clip: c, above 1, which bounds the loss of a bad action that has become likely; None leaves it unbounded.
+        keep_clipped: Whether the upper bound lets the gradient through.
 
     Returns:
         Loss per token, [L].
     """
-    loss = (-advantage * ratio).maximum(-advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
+    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
+    if keep_clipped:
+        bounded = bounded.where(ratio <= 1 + clip_high, (1 + clip_high) * ratio / ratio.detach())
+    loss = (-advantage * ratio).maximum(-advantage * bounded)
     if dual_clip is not None:
         loss = loss.where(advantage >= 0, loss.minimum(-advantage * dual_clip))
     return loss
@@ -161,6 +174,7 @@ def policy_loss(
     aggregation: Aggregation,
     norm_tokens: int = 1,
     ratio: Ratio = "token",
+    keep_clipped: bool = False,
 ) -> Loss:
     """Return Σ w (surrogate + β KL - α entropy) with the weights w of ``token_weights``.
 
@@ -178,6 +192,7 @@ def policy_loss(
         aggregation: Weights of ``token_weights``.
         norm_tokens: Constant of ``token_weights``.
         ratio: ρ of each token, or of its whole row, see ``sequence_log_ratio``.
+        keep_clipped: Of ``clipped_surrogate``.
 
     Returns:
         The loss and its metrics; ``kl`` and ``entropy`` only where the batch has ``ref_logp`` and ``entropy``.
@@ -194,7 +209,7 @@ def policy_loss(
     rho = log_ratio.exp()
     if ratio == "sequence":
         rho = sequence_log_ratio(logp, log_ratio, tokens.row[keep], tokens.tokens_in_row[keep]).exp()
-    surrogate = clipped_surrogate(rho, advantage, clip_low, clip_high, dual_clip)
+    surrogate = clipped_surrogate(rho, advantage, clip_low, clip_high, dual_clip, keep_clipped)
     total = (weights * surrogate).sum()
     means = {**_clipped(rho, advantage, clip_low, clip_high, dual_clip), "ppo_kl": -log_ratio}
     metrics = {"policy_loss": total.detach()}
