@@ -118,12 +118,13 @@ class TEMPO(GRPO):
     """GRPO with the changes of mean outcome at the forks of a group.
 
     >>> from agentgym.testing import make_batch
+    >>> tokens = [7, 1, 7, 2, 8, 3, 8, 4]
     >>> batch = make_batch(
-    ...     group=[0, 0, 0], episode=[0, 1, 2], t=[0, 0, 0], anchor=[0, 0, 0], reward=[1, 0, 0],
-    ...     token_offsets=[0, 2, 4, 6], token_ids=[7, 1, 7, 2, 8, 3], logprobs=[0.0] * 6,
+    ...     group=[0] * 4, episode=[0, 1, 2, 3], t=[0] * 4, anchor=[0] * 4, reward=[1, 0, 0, 0],
+    ...     token_offsets=[0, 2, 4, 6, 8], token_ids=tokens, logprobs=[0.0] * 8,
     ... )
-    >>> TEMPO(std=None).credit(batch).components["tree"].round(3).tolist()
-    [0.167, 0.5, 0.167, -0.5, -0.333, 0.0]
+    >>> TEMPO(std=None).credit(batch).components["tree"].tolist()
+    [0.25, 0.5, 0.25, -0.5, -0.25, 0.0, -0.25, 0.0]
     """
 
     config_class: ClassVar[type[AlgorithmConfig]] = TEMPOConfig

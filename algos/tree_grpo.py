@@ -58,11 +58,11 @@ class TreeGRPO(GRPO):
 
     >>> from agentgym.testing import make_batch
     >>> batch = make_batch(
-    ...     group=[0] * 6, episode=[0, 0, 1, 1, 2, 3], t=[0, 1, 0, 1, 0, 0], reward=[0, 1, 0, 0, 0, 0],
-    ...     tree_node=[0, 1, 0, 2, 3, 3],
+    ...     group=[0] * 8, episode=[0, 0, 1, 1, 2, 2, 3, 3], t=[0, 1] * 4, reward=[0, 1, 0, 0, 0, 0, 0, 0],
+    ...     node=[0, 1, 0, 2, 3, 4, 3, 5],
     ... )
-    >>> TreeGRPO(std=None).credit(batch).advantage.tolist()
-    [1.25, 1.25, -0.75, -0.75, -0.25, -0.25]
+    >>> TreeGRPO(std=None).credit(batch).advantage[::2].tolist()
+    [1.25, -0.75, -0.25, -0.25]
     """
 
     config_class: ClassVar[type[AlgorithmConfig]] = TreeGRPOConfig

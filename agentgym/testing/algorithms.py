@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from agentgym.algos.base import LAWS, Algorithm
+from agentgym.algos.base import LAWS, VALUE_LAWS, Algorithm
 from agentgym.batch import StepBatch
 from agentgym.errors import AlgorithmError, unknown_name
 from agentgym.testing.battery import battery
-from agentgym.testing.laws import CREDIT_LAWS
+from agentgym.testing.laws import CREDIT_LAWS, Law
 from agentgym.testing.loss_laws import LOSS_LAWS, token_batches
 from agentgym.testing.shrinking import shrink, table
+from agentgym.testing.value_laws import VALUE_CHECKS
 
 __all__ = ["CONTRACT", "LawBroken", "check_algorithm"]
 
 CONTRACT = ("answers", "purity")
 """What every algorithm keeps, beside the laws it promises: the form of its answer, and that it is a pure function."""
+
+_CHECKS: Mapping[str, Law] = {**CREDIT_LAWS, **VALUE_CHECKS}
 
 
 class LawBroken(AssertionError):
@@ -45,7 +48,7 @@ def check_algorithm(algorithm: Algorithm[Any], *, max_examples: int = 50, laws: 
     Args:
         algorithm: Any algorithm, with its settings; it is left as it was, apart from what ``credit`` itself changes.
         max_examples: Batches to draw beyond the battery; 0 needs no hypothesis.
-        laws: Names out of ``LAWS`` and ``CONTRACT`` to check; all by default.
+        laws: Names out of ``LAWS``, ``VALUE_LAWS`` and ``CONTRACT`` to check; all by default.
 
     Raises:
         LawBroken: At the first law that is broken; the message names it, says what was expected and shows a small
@@ -58,13 +61,14 @@ def check_algorithm(algorithm: Algorithm[Any], *, max_examples: int = 50, laws: 
     >>> from agentgym.testing import check_algorithm
     >>> check_algorithm(GRPO(std=None), max_examples=5)
     """
-    wanted = set((*CONTRACT, *LAWS) if laws is None else laws)
-    if unknown := wanted - {*CONTRACT, *LAWS}:
-        raise unknown_name("law", min(unknown), [*CONTRACT, *LAWS])
+    known = (*CONTRACT, *LAWS, *VALUE_LAWS)
+    wanted = set(known if laws is None else laws)
+    if unknown := wanted - set(known):
+        raise unknown_name("law", min(unknown), known)
     _check_names(algorithm)
     promised = wanted & {*CONTRACT, *algorithm.laws}
     new = copy.deepcopy(algorithm)  # what "purity" asks must not have been asked before
-    credit_laws = [law for law in CREDIT_LAWS if law in promised]
+    credit_laws = [law for law in _CHECKS if law in promised]
     _check_battery(algorithm, new, credit_laws)
     for law in (law for law in LOSS_LAWS if law in promised):
         for name, tokens in token_batches().items():
@@ -75,14 +79,15 @@ def check_algorithm(algorithm: Algorithm[Any], *, max_examples: int = 50, laws: 
 
 
 def _check_names(algorithm: Algorithm[Any]) -> None:
-    """Check that the class names every law once."""
+    """Check that the class names every law once; those of values it may leave unnamed."""
     kind, promised, exempt = type(algorithm).__name__, set(algorithm.laws), set(algorithm.exemptions)
-    for law in sorted((promised | exempt) - set(LAWS)):
-        raise LawBroken(law, f"{kind} names a law {law!r} that there is not; the laws are {', '.join(LAWS)}")
-    for law in LAWS:
+    known = (*LAWS, *VALUE_LAWS)
+    for law in sorted((promised | exempt) - set(known)):
+        raise LawBroken(law, f"{kind} names a law {law!r} that there is not; the laws are {', '.join(known)}")
+    for law in known:
         if law in promised and law in exempt:
             raise LawBroken(law, f"{kind} both promises the law {law!r} and is exempt from it; choose one")
-        if law not in promised | exempt:
+        if law in LAWS and law not in promised | exempt:
             raise LawBroken(
                 law, f"{kind} neither promises the law {law!r} in 'laws' nor says in 'exemptions' why it does not hold"
             )
@@ -93,7 +98,7 @@ def _check_names(algorithm: Algorithm[Any]) -> None:
 def _first(law: str, algorithm: Algorithm[Any], batch: StepBatch) -> str | None:
     """Return what is wrong first, None if nothing is; AlgorithmError means that the batch is refused."""
     try:
-        return next(CREDIT_LAWS[law](algorithm, batch), None)
+        return next(_CHECKS[law](algorithm, batch), None)
     except (AlgorithmError, ImportError, OSError):  # a refusal, or a model or package that is not at hand
         raise
     except Exception as error:
@@ -144,7 +149,7 @@ def _broken(law: str, algorithm: Algorithm[Any], batch: StepBatch, where: str) -
         credit = algorithm.credit(small)
     except Exception:
         credit = None
-    meaning = (CREDIT_LAWS[law].__doc__ or "").splitlines()[0]
+    meaning = (_CHECKS[law].__doc__ or "").splitlines()[0]
     return LawBroken(
         law,
         f"{algorithm!r} breaks the law {law!r} ({meaning.rstrip('.')}) on {where}: {complaint}. "

@@ -13,7 +13,13 @@ __all__ = ["make_batch"]
 
 
 def make_batch(
-    *, group: npt.ArrayLike, episode: npt.ArrayLike, t: npt.ArrayLike, reward: npt.ArrayLike, **columns: Any
+    *,
+    group: npt.ArrayLike,
+    episode: npt.ArrayLike,
+    t: npt.ArrayLike,
+    reward: npt.ArrayLike,
+    node: npt.ArrayLike | None = None,
+    **columns: Any,
 ) -> StepBatch:
     """Build a batch from the columns that matter to a test; the rest is neutral.
 
@@ -22,6 +28,7 @@ def make_batch(
         episode: Episode of each row.
         t: Step of each row.
         reward: Reward of each row.
+        node: Decision of each row, where episodes are the paths of trees; by default each row is one of its own.
         columns: Further row columns of ``StepBatch``. By default every row has its own anchor and state, is valid and
             well-formed, ends nothing, is not won and has one response token.
     """
@@ -44,5 +51,6 @@ def make_batch(
         "token_offsets": np.arange(rows + 1),
         "token_ids": np.zeros(rows, np.int64),
         "logprobs": np.zeros(rows, np.float32),
+        "tree_node": None if node is None else np.asarray(node, np.int64),
     }
     return StepBatch(**{**neutral, **{name: np.asarray(column) for name, column in columns.items()}})

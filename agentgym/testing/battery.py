@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ __all__ = ["as_episode", "battery", "with_declared_columns"]
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
 
+_AHEAD = ("next_value", "mc_next_value")  # columns that are 0 behind the end of the task
 _WIDEST = 8.0  # columns without bounds are drawn this far from 0
 _WORDS = ("kitchen", "a locked oak drawer", "sunlit garden path", "cellar, dark", "roof", "hall of 9 doors")
 
@@ -52,7 +53,11 @@ def _noise(rng: np.random.Generator, steps: int) -> Floats:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How a batch is made: the lengths of the episodes of each group, and what fills them."""
+    """How a batch is made: the lengths of the episodes of each group, and what fills them.
+
+    With ``forks`` above 0 groups are trees: so likely does an episode leave an earlier one of its group on the way, and
+    ``pruned`` is how likely it is then cut where it would have left.
+    """
 
     lengths: Sequence[Sequence[int]]
     rewards: Draw = _dense
@@ -61,6 +66,8 @@ class _Recipe:
     wrong: float = 0.2
     truncated: float = 0.3
     fresh: bool = False
+    forks: float = 0.0
+    pruned: float = 0.0
 
 
 _MIXED = ((3, 1, 4, 2), (2, 2, 5))
@@ -83,6 +90,10 @@ _RECIPES: Mapping[str, _Recipe] = {
     "look-alike states": _Recipe(((5, 5, 4), (4, 6, 3)), states=6, wrong=0.0),
     "many real rewards": _Recipe(((3, 7, 5, 6, 2, 4), (4, 4, 9, 2), (5, 5, 3, 6)), _noise, tokens=(1, 5)),
     "many discounted rewards": _Recipe(((5, 3, 6, 2, 4, 7, 3, 5), (4, 6, 2, 5, 3)), _discounted, states=4, wrong=0.0),
+    "trees": _Recipe(((4, 3, 4, 2), (3, 4, 2, 3)), _outcome, tokens=(1, 4), wrong=0.0, forks=0.8),
+    "trees with rewards on the way": _Recipe(((4, 3, 5, 3, 2), (3, 3)), forks=0.6),
+    "trees with rewards 10 * 0.95^k": _Recipe(((3, 4, 2, 5), (3, 2, 4)), _discounted, states=3, forks=0.8),
+    "trees with pruned branches": _Recipe(((5, 4, 3, 4, 3), (4, 3, 3)), _outcome, forks=0.9, pruned=0.4),
 }
 
 
@@ -138,16 +149,36 @@ def _episode(rng: np.random.Generator, recipe: _Recipe, group: int, index: int, 
     return as_episode(steps, group, index)
 
 
+def _branch(rng: np.random.Generator, paths: Sequence[Episode], own: Episode, pruned: float, group: int) -> Episode:
+    """Return ``own`` as it goes on from a decision of one of the paths, whose steps before that it shares."""
+    long = [path for path in paths if len(path.steps) > 1]
+    if not long:
+        return own
+    trunk = long[int(rng.integers(len(long)))].steps
+    depth = int(rng.integers(1, len(trunk)))
+    if rng.random() < pruned:
+        return as_episode(trunk[:depth], group, own.index)
+    # The first decision of a branch was taken where the trunk's next one was.
+    place = {name: getattr(trunk[depth], name) for name in ("observation", "obs_hash", "state_hash", "prompt_ids")}
+    return as_episode((*trunk[:depth], replace(own.steps[0], **place), *own.steps[1:]), group, own.index)
+
+
+def _group(rng: np.random.Generator, recipe: _Recipe, group: int, lengths: Sequence[int]) -> Group:
+    episodes: list[Episode] = []
+    for index, length in enumerate(lengths):
+        episode = _episode(rng, recipe, group, index, length)
+        if recipe.forks and rng.random() < recipe.forks:
+            episode = _branch(rng, episodes, episode, recipe.pruned, group)
+        episodes.append(episode)
+    return Group.of_paths(f"group {group}", episodes) if recipe.forks else Group(f"group {group}", tuple(episodes))
+
+
 @functools.cache
 def _batches() -> Mapping[str, StepBatch]:
     made = {}
     for seed, (name, recipe) in enumerate(_RECIPES.items()):
         rng = np.random.default_rng(seed)
-        groups = [
-            Group(f"group {g}", tuple(_episode(rng, recipe, g, i, length) for i, length in enumerate(lengths)))
-            for g, lengths in enumerate(recipe.lengths)
-        ]
-        batch = StepBatch.from_groups(groups)
+        batch = StepBatch.from_groups([_group(rng, recipe, g, lengths) for g, lengths in enumerate(recipe.lengths)])
         made[name] = batch.take(rng.permutation(len(batch))) if seed % 2 else batch
     return made
 
@@ -155,7 +186,8 @@ def _batches() -> Mapping[str, StepBatch]:
 def with_declared_columns(batch: StepBatch, columns: Mapping[str, Column], seed: int = 0) -> StepBatch:
     """Return the batch with the columns an algorithm declares, drawn within their ranges.
 
-    A ``baseline`` is the same on all rows of a group, and a ``next_value`` is 0 where the task ended.
+    A ``baseline`` is the same on all rows of a group, a ``next_value`` or ``mc_next_value`` is 0 where the task ended,
+    and rows of paths that share a decision have the same values.
 
     Args:
         batch: Any batch.
@@ -164,15 +196,19 @@ def with_declared_columns(batch: StepBatch, columns: Mapping[str, Column], seed:
     """
     rng = np.random.default_rng(seed)
     rows, tokens = {}, {}
+    _, first, shared = np.unique(batch.node, return_index=True, return_inverse=True)
+    owner = first[shared]  # the row that a shared decision's values are drawn for
+    row = np.repeat(np.arange(len(batch)), np.diff(batch.token_offsets))
+    token = np.arange(len(row)) + (batch.token_offsets[owner] - batch.token_offsets[:-1])[row]
     for name, column in sorted(columns.items()):
         low, high = max(column.low, -_WIDEST), min(column.high, _WIDEST)
         if column.level == "token":
-            tokens[name] = rng.uniform(low, high, int(batch.token_offsets[-1]))
+            tokens[name] = rng.uniform(low, high, len(row))[token]
             continue
-        values = rng.uniform(low, high, len(batch))
+        values = rng.uniform(low, high, len(batch))[owner]
         if name == "baseline":
             values = rng.uniform(low, high, int(batch.group.max(initial=0)) + 1)[batch.group]
-        rows[name] = np.where(batch.terminated, 0.0, values) if name == "next_value" else values
+        rows[name] = np.where(batch.terminated, 0.0, values) if name in _AHEAD else values
     return batch.with_columns(**rows).with_token_columns(**tokens)
 
 
@@ -181,7 +217,7 @@ def battery(columns: Mapping[str, Column] | None = None) -> dict[str, StepBatch]
 
     Among them: ties on values that are not dyadic, rewards 5000 and 5001, lone episodes and lone anchors, repeated
     and look-alike states, truncated and terminated ends, invalid rows, empty responses, one-step episodes and
-    episodes of very different length; half of them with their rows shuffled.
+    episodes of very different length, trees with and without pruned branches; half of them with their rows shuffled.
 
     Each call makes new arrays, so that what a method does to one batch reaches no other.
 

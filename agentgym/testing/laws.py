@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Law = Callable[[Algorithm[Any], StepBatch], Iterator[str]]
 
-_REWARD_COLUMNS = ("value", "next_value", "baseline")  # columns in units of the reward
+_REWARD_COLUMNS = ("value", "next_value", "mc_value", "mc_next_value", "baseline")  # columns in units of the reward
 
 
 def variant(algorithm: Algorithm[Any], **settings: Any) -> Algorithm[Any]:
@@ -319,9 +319,12 @@ def _near_epsilon(algorithm: Algorithm[Any], batch: StepBatch, std: str) -> Iter
         return
     eps, c = algorithm.config.eps, 10.0
     unit = eps / spread.max()
-    plain, large = (_outcome(algorithm.credit(_grown(batch, k * unit))) for k in (1.0, c))
-    if plain is None or large is None or len(plain) != len(batch):
+    credits = [algorithm.credit(_grown(batch, k * unit)) for k in (1.0, c)]
+    plain, large = map(_outcome, credits)
+    if plain is None or large is None:
         return
+    if credits[0].level == "token":
+        spread = np.repeat(spread, np.diff(batch.token_offsets))
     expected = plain * c * (spread * unit + eps) / (c * spread * unit + eps)
     if (wrong := np.flatnonzero(~np.isclose(large, expected, rtol=1e-4, atol=1e-6))).size:
         i = wrong[0]
@@ -345,9 +348,11 @@ def permutation(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
         codes = getattr(batch, name)
         names = rng.permutation(int(codes.max()) + 4)
         renamed[name] = np.where(codes < 0, codes, names[np.maximum(codes, 0)])
+    if batch.tree_node is not None:
+        renamed["tree_node"] = rng.permutation(int(batch.tree_node.max()) + 4)[batch.tree_node]
     everywhere = np.arange(len(before.advantage))
     if problem := _differing(before, algorithm.credit(replace(batch, **renamed)), everywhere, everywhere):
-        yield f"with other codes for the same groups, episodes and states the credit {problem}"
+        yield f"with other codes for the same groups, episodes, decisions and states the credit {problem}"
 
 
 def locality(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
@@ -365,20 +370,23 @@ def locality(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
 
 def truncation(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
     """Truncation adds γ V to the last step and (γλ)ᵏ γ V to the one k steps earlier, before whitening."""
-    if "next_value" not in algorithm.columns:
+    bootstrap = next((name for name in ("next_value", "mc_next_value") if name in algorithm.columns), None)
+    if bootstrap is None:
         return  # nothing is bootstrapped
     algorithm = variant(algorithm, whiten=False)
     last = _last(batch)
-    value = batch.columns["next_value"]
+    value = batch.columns[bootstrap]
     value = np.where(last, np.where(value == 0, 0.75, value), value)
     batch = _rewarded(batch, np.clip(batch.reward, -2, 2))  # the difference must not drown in float32
-    cut = replace(batch, terminated=np.zeros_like(last), truncated=last).with_columns(next_value=value)
+    cut = replace(batch, terminated=np.zeros_like(last), truncated=last).with_columns(**{bootstrap: value})
     done = replace(batch, terminated=last, truncated=np.zeros_like(last)).with_columns(
-        next_value=np.where(last, 0.0, value)
+        **{bootstrap: np.where(last, 0.0, value)}
     )
     first, second = algorithm.credit(cut), algorithm.credit(done)
     difference = first.advantage.astype(np.float64) - second.advantage
-    gamma, lam = getattr(algorithm.config, "gamma", 1.0), getattr(algorithm.config, "lam", 1.0)
+    # Values of forks need no λ: what a step changed ends with the next value.
+    no_lam = 1.0 if bootstrap == "next_value" else 0.0
+    gamma, lam = getattr(algorithm.config, "gamma", 1.0), getattr(algorithm.config, "lam", no_lam)
     for rows in _episode_rows(batch).values():
         at = entries(batch, rows, first.level)
         behind = np.arange(len(at))[::-1]
@@ -419,7 +427,7 @@ def answers(algorithm: Algorithm[Any], batch: StepBatch) -> Iterator[str]:
 
 
 def _arrays(batch: StepBatch) -> dict[str, npt.NDArray[Any]]:
-    own = {name: value for name, value in vars(batch).items() if isinstance(value, np.ndarray)}
+    own = {item.name: value for item in fields(batch) if isinstance(value := getattr(batch, item.name), np.ndarray)}
     return {**own, **batch.columns, **{f"token {name}": value for name, value in batch.token_columns.items()}}
 
 
