@@ -12,6 +12,7 @@ from agentgym.envs.finite.solve import best_policy as best_policy
 from agentgym.envs.finite.solve import given_observation as given_observation
 from agentgym.envs.finite.solve import occupancy as occupancy
 from agentgym.envs.finite.solve import policy_gradient as policy_gradient
+from agentgym.envs.finite.solve import return_distribution as return_distribution
 from agentgym.envs.finite.solve import skilled_policy as skilled_policy
 from agentgym.envs.finite.solve import softmax_policy as softmax_policy
 from agentgym.envs.finite.solve import solve as solve
@@ -28,6 +29,7 @@ __all__ = [
     "given_observation",
     "occupancy",
     "policy_gradient",
+    "return_distribution",
     "skilled_policy",
     "softmax_policy",
     "solve",

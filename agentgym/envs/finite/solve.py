@@ -27,6 +27,7 @@ __all__ = [
     "given_observation",
     "occupancy",
     "policy_gradient",
+    "return_distribution",
     "skilled_policy",
     "softmax_policy",
     "solve",
@@ -70,6 +71,35 @@ def solve(mdp: FiniteMDP, policy: Floats, horizon: int, gamma: float = 1.0) -> V
         q[h] = immediate + gamma * (mdp.probability * v[h - 1][mdp.successor]).sum(-1)
         v[h] = (chosen * q[h]).sum(-1)
     return Values(v, q, np.where(legal, q - v[..., None], 0.0))
+
+
+def return_distribution(mdp: FiniteMDP, policy: Floats, horizon: int) -> tuple[Floats, Floats]:
+    """Return which returns are possible and how likely each is, by the same induction as values; γ = 1.
+
+    Args:
+        mdp: The process.
+        policy: Probability of each action given the observation, [O, A].
+        horizon: H, the step limit, at least 1.
+
+    Returns:
+        The N possible returns in rising order, [N], and the probability of each with h steps left, [H + 1, S, N].
+    """
+    flow = policy[mdp.observation][..., None] * mdp.probability
+    # Probability of a return in each state, [S]; sums of rewards that differ by rounding only are one return.
+    steps: list[dict[float, Floats]] = [{0.0: np.ones(len(mdp.states))}]
+    for _ in range(horizon):
+        now = {0.0: mdp.terminal.astype(np.float64)}
+        for reward in np.unique(mdp.reward[flow > 0]).tolist():
+            paying = np.where(mdp.reward == reward, flow, 0.0)
+            for ahead, chance in steps[-1].items():
+                total, reached = round(reward + ahead, 9), (paying * chance[mdp.successor]).sum((1, 2))
+                now[total] = now.get(total, 0.0) + reached
+        steps.append({total: chance for total, chance in now.items() if chance.any()})
+    returns = sorted({total for step in steps for total in step})
+    nothing = np.zeros(len(mdp.states))
+    return np.array(returns), np.array([[step.get(total, nothing) for total in returns] for step in steps]).swapaxes(
+        1, 2
+    )
 
 
 def occupancy(mdp: FiniteMDP, policy: Floats, horizon: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from agentgym.algos.base import Algorithm
 from agentgym.batch import StepBatch
 from agentgym.envs.finite import FiniteMDP, solve
 from agentgym.errors import AgentGymError, ConfigError, MissingExtraError
-from agentgym.evaluation.creditbench.sampling import Sample, play
+from agentgym.evaluation.creditbench.sampling import Sample, fork_means, play
 
 __all__ = ["ORACLES", "VARIANTS", "Method", "find_methods", "method_credit", "with_oracles"]
 
@@ -31,6 +32,8 @@ VARIANTS = (
     "hgpo_code",
     "scpo:backbone=grpo",
     "ppo:lam=1",
+    "vineppo:whiten=false",
+    "vineppo:whiten=false+forks=1000",
 )
 """Settings and presets that are measured beside the defaults, if no methods are named."""
 
@@ -51,6 +54,11 @@ class Method:
     def gamma(self) -> float:
         """The method's own discount, 1 if it has none."""
         return float(getattr(getattr(self.algorithm, "config", None), "gamma", 1.0))
+
+    @property
+    def forks(self) -> int:
+        """How many forks the method plays from a state, 1 if it plays none."""
+        return int(getattr(getattr(self.algorithm, "config", None), "forks", 1))
 
 
 def find_methods(names: Sequence[str] | None = None) -> tuple[list[Method], dict[str, str]]:
@@ -101,7 +109,13 @@ class _Setting:
     horizon: int
     sample: Sample
     gamma: float
+    forks: int
     rng: np.random.Generator
+
+    @cached_property
+    def fork_means(self) -> Floats:
+        """Mean return of forks of each row's state, [R]; they are played once, whoever reads them."""
+        return fork_means(self.mdp, self.policy, self.horizon, self.sample, self.forks, self.rng)
 
 
 def _value(s: _Setting) -> Floats:
@@ -136,6 +150,16 @@ def _baseline(s: _Setting) -> Floats:
     return of_group[s.sample.batch.group]
 
 
+def _mc_value(s: _Setting) -> Floats:
+    return s.fork_means
+
+
+def _mc_next_value(s: _Setting) -> Floats:
+    # The state after a row is the one before the next row, and has the same forks; nothing is ahead of the last one.
+    goes_on = np.diff(s.sample.batch.episode, append=-1) == 0
+    return np.where(goes_on, np.append(s.fork_means[1:], 0.0), 0.0)
+
+
 ORACLES: Mapping[str, tuple[str, Callable[[_Setting], Floats]]] = {
     "value": ("V of the hidden state and steps left, exact, at the method's own gamma; in [0, 1]", _value),
     "next_value": (
@@ -145,6 +169,11 @@ ORACLES: Mapping[str, tuple[str, Callable[[_Setting], Floats]]] = {
     "entropy": ("entropy of the policy given the text, exact; in [0, log A]", _entropy),
     "ref_logprob": ("log-probability of the action under the uniform policy", _reference),
     "logprob": ("log-probability of the action under the policy that acts", _logprob),
+    "mc_value": (
+        "mean return of the method's number of forks of the state, sampled; undiscounted, in [0, 1]",
+        _mc_value,
+    ),
+    "mc_next_value": ("the same of the state after the row, from that state's forks; 0 after the last", _mc_next_value),
     "baseline": ("return of one greedy episode of the group's task, sampled; in [0, 1]", _baseline),
 }
 """Column that a learner or collector would bring → what it holds here, and how it is made. Each row has one token."""
@@ -157,7 +186,7 @@ def with_oracles(
     batch = sample.batch
     if method.algorithm is None:
         return batch
-    setting = _Setting(mdp, policy, horizon, sample, method.gamma, rng)
+    setting = _Setting(mdp, policy, horizon, sample, method.gamma, method.forks, rng)
     for name, column in method.algorithm.columns.items():
         values = ORACLES[name][1](setting)
         if column.level == "row":

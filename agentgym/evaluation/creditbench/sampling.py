@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agentgym.batch import StepBatch
-from agentgym.envs.finite import FiniteMDP
+from agentgym.envs.finite import FiniteMDP, return_distribution
 from agentgym.errors import ConfigError
 
-__all__ = ["Sample", "play", "sample_groups"]
+__all__ = ["Sample", "fork_means", "play", "sample_groups"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -131,3 +131,27 @@ def play(
         state = np.where(going, mdp.successor[state, action, k], state)
         states[:, t + 1] = state
     return states, actions, rewards, alive
+
+
+def fork_means(
+    mdp: FiniteMDP, policy: Floats, horizon: int, sample: Sample, forks: int, rng: np.random.Generator
+) -> Floats:
+    """Return the mean return of independent forks of each row's state, undiscounted, [R].
+
+    A fork is put back to the state and steps left before the row, reseeded and played to its end. All that is kept of
+    it is its return, so that is drawn from its exact distribution: millions of forks, none of which is walked through.
+
+    Args:
+        mdp: The process.
+        policy: Probability of each action given the observation, [O, A].
+        horizon: Step limit of the sample.
+        sample: The sample.
+        forks: Forks of each row's state, at least 1.
+        rng: Chance of the forks, apart from that of the sample.
+    """
+    returns, chance = return_distribution(mdp, policy, horizon)
+    moments, rows = np.unique(sample.left * len(mdp.states) + sample.batch.state, return_inverse=True)
+    of_moment = chance.reshape(-1, len(returns))[moments]
+    counts = rng.multinomial(forks, (of_moment / of_moment.sum(1, keepdims=True))[rows])
+    means: Floats = counts @ returns / forks
+    return means

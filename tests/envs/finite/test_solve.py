@@ -13,6 +13,7 @@ from agentgym.envs.finite import (
     given_observation,
     occupancy,
     policy_gradient,
+    return_distribution,
     skilled_policy,
     softmax_policy,
     solve,
@@ -53,6 +54,22 @@ def test_values_are_means_over_all_trajectories(name: str, gamma: float) -> None
         assert values.q[h, s, a] == pytest.approx(total[h, s, a] / weight[h, s, a], abs=1e-12)
     running = ~mdp.terminal
     assert np.allclose(occupancy(mdp, policy, horizon)[1:, running], seen[1:, running], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_distribution_of_returns_is_that_of_all_trajectories(name: str) -> None:
+    mdp, horizon = TINY[name]
+    policy = some_policy(mdp)
+    returns, chance = return_distribution(mdp, policy, horizon)
+    assert np.allclose(chance.sum(2), 1)
+    assert np.allclose(chance @ returns, solve(mdp, policy, horizon).v)
+    for start in mdp.start:
+        for h in range(horizon + 1):
+            expected: dict[float, float] = defaultdict(float)
+            for probability, visits in trajectories(mdp, policy, int(start), h):
+                expected[round(sum(visit.reward for visit in visits), 6)] += probability
+            found = dict(zip(returns.round(6).tolist(), chance[h, start].tolist(), strict=True))
+            assert {total: p for total, p in found.items() if p > 0} == pytest.approx(dict(expected))
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -123,6 +123,8 @@ def test_other_oracle_columns() -> None:
             "ref_logprob": Column("token", -100, 0, ""),
             "logprob": Column("token", -100, 0, ""),
             "baseline": Column("row", 0, 1, ""),
+            "mc_value": Column("row", 0, 1, ""),
+            "mc_next_value": Column("row", 0, 1, ""),
         }
 
     assert set(Reader.columns) | set(TD.columns) == set(ORACLES)
@@ -134,7 +136,45 @@ def test_other_oracle_columns() -> None:
     assert np.allclose(batch.token_columns["ref_logprob"], np.log(1 / 3))
     assert np.allclose(batch.token_columns["logprob"], sample.batch.logprobs)
     assert set(np.unique(batch.columns["baseline"])) <= {0.0, 1.0}
+    assert set(np.unique(batch.columns["mc_value"])) == {0.0, 1.0}, "one fork each, where a method does not say"
     assert all(len(np.unique(batch.columns["baseline"][sample.batch.group == g])) == 1 for g in range(10))
+
+
+def test_values_from_forks_are_shared_by_the_rows_around_a_state() -> None:
+    """So that credit telescopes: its sum over an episode is the return less the value of the first state."""
+    mdp, policy, sample = small_sample()
+    [method], _ = find_methods(["vineppo:whiten=false+forks=4"])
+    assert method.forks == 4
+    batch = with_oracles(method, mdp, policy, 8, sample, np.random.default_rng(0))
+    before, after = batch.columns["mc_value"], batch.columns["mc_next_value"]
+    assert set(np.unique(before)) == {0.0, 0.25, 0.5, 0.75, 1.0}
+    last = batch.terminated | batch.truncated
+    assert np.array_equal(after[~last], before[np.flatnonzero(~last) + 1])
+    assert not after[last].any()
+    credit, _ = method_credit(method, batch, sample, np.zeros(len(batch)))
+    first = np.flatnonzero(batch.t == 0)
+    assert np.allclose(np.add.reduceat(credit, first), np.add.reduceat(batch.reward, first) - before[first], atol=1e-5)
+
+
+def test_forks_are_an_unbiased_oracle() -> None:
+    """Their credit has no bias beyond noise, and the correlation of the exact advantage as forks get many."""
+    few, many = "vineppo:whiten=false", "vineppo:whiten=false+forks=1000"
+    sizes = {**SMALL, "batches": 60, "resamples": 60, "groups": 8, "horizons": (8,)}
+    report = credit_bench(algos=["grpo", few, many], worlds=("Chain-v0", "KeyRoom-v0"), group_sizes=(4,), **sizes)
+
+    def value(method: str, metric: str) -> float:
+        found = report.mean(method, metric)
+        assert found is not None
+        return found.value
+
+    assert value(many, "bias") < value(few, "bias") < 0.08 < 0.5 < value("grpo", "bias")
+    assert value(few, "cosine") > 0.99
+    assert (
+        value(many, "centred_correlation")
+        > 0.9
+        > value(few, "centred_correlation")
+        > value("grpo", "centred_correlation")
+    )
 
 
 def test_methods_that_look_at_the_whole_batch_get_one_batch_at_a_time() -> None:

@@ -11,10 +11,14 @@ import pytest
 
 from agentgym import Group, Recorder, StepBatch
 from agentgym.batch import encode
-from agentgym.envs.finite import FiniteMDP, FiniteTextEnv, build, occupancy
-from agentgym.envs.finite.worlds import KeyRoom
+from agentgym.envs.finite import FiniteMDP, FiniteTextEnv, build, occupancy, return_distribution, solve
+from agentgym.envs.finite.worlds import DistractorShop, KeyRoom
 from agentgym.errors import ConfigError
 from agentgym.evaluation.creditbench import Sample, sample_groups
+from agentgym.evaluation.creditbench.sampling import fork_means
+from agentgym.identity import text_hash
+from agentgym.policies import ScriptedPolicy
+from agentgym.rollouts import EnvPool, Start, run_branches
 from tests.trajectories import some_policy
 
 IDS = ("AliasedCorridor-v0", "Chain-v0", "DistractorShop-v0", "KeyRoom-v0", "MiniHousehold-v0")
@@ -109,6 +113,57 @@ def test_groups_share_their_start_and_batches_share_no_group() -> None:
     assert len(np.unique(starts)) == 3
     assert np.array_equal(sample.part, sample.batch.group // 4)
     assert np.array_equal(sample.left, 5 - sample.batch.t)
+
+
+@pytest.mark.parametrize("forks", [1, 9])
+def test_means_of_forks_are_unbiased_and_as_scattered_as_they_must_be(forks: int) -> None:
+    """Given the state and the steps left; and apart from what the credited episode went on to earn."""
+    mdp = build(DistractorShop())
+    policy, horizon = some_policy(mdp), 6
+    sample = sample_groups(
+        mdp, policy, horizon=horizon, group_size=4, groups=20, batches=20, rng=np.random.default_rng(0)
+    )
+    means = fork_means(mdp, policy, horizon, sample, forks, np.random.default_rng(1))
+    returns, chance = return_distribution(mdp, policy, horizon)
+    exact = solve(mdp, policy, horizon).v[sample.left, sample.batch.state]
+    variance = (chance @ returns**2 - (chance @ returns) ** 2)[sample.left, sample.batch.state] / forks
+    error = means - exact
+    rows = len(error)
+    assert rows > 3000
+    assert abs(error.mean()) < 4 * np.sqrt(variance.mean() / rows)
+    assert (error**2).mean() == pytest.approx(variance.mean(), rel=0.1)
+    earned = np.bincount(sample.batch.episode, sample.batch.reward)[sample.batch.episode]
+    assert abs(np.corrcoef(error, earned - exact)[0, 1]) < 4 / np.sqrt(rows)
+    assert abs(np.corrcoef(error[1:], error[:-1])[0, 1]) < 4 / np.sqrt(rows)
+
+
+@pytest.mark.parametrize("name", ["KeyRoom-v0", "DistractorShop-v0"])
+def test_forks_of_the_environment_have_the_distribution_that_means_are_drawn_from(name: str) -> None:
+    """Restored, reseeded and played on, from a moment whose outcome is open."""
+    world = gym.make(name).unwrapped
+    assert isinstance(world, FiniteTextEnv)
+    mdp, forks, depth = world.mdp, 400, 2
+    table = some_policy(mdp, seed=2)
+    rows = dict(zip(mdp.texts, table, strict=True))
+    policy = ScriptedPolicy(
+        lambda turn: mdp.actions[int(turn.chance.choice(len(mdp.actions), p=rows[turn.observation]))]
+    )
+    pool = EnvPool(lambda: gym.make(name, max_episode_steps=HORIZON, disable_env_checker=True))
+    returns, chance = return_distribution(mdp, table, HORIZON)
+    numbers = {text_hash(text): number for number, text in enumerate(mdp.states)}
+    begun = run_branches(pool, policy, [Start(f"g{i}", seed=i, noise=(i,)) for i in range(20)], decisions=depth)
+    moments = [
+        (branch.point, chance[HORIZON - depth, numbers[branch.point.info["state_hash"]]])
+        for branch in begun
+        if branch.point is not None
+    ]
+    point, expected = min(moments, key=lambda moment: moment[1].max())
+    starts = [Start("g", point=point, fork=fork, noise=(fork,)) for fork in range(forks)]
+    earned = [sum(s.reward for s in b.episode.steps[depth:]) for b in run_branches(pool, policy, starts)]
+    seen = np.array([np.isclose(earned, value).mean() for value in returns])
+    assert seen.sum() == pytest.approx(1)
+    assert (np.abs(seen - expected) <= 4 * np.sqrt(expected * (1 - expected) / forks) + 1e-9).all()
+    assert expected.max() < 0.97
 
 
 @pytest.mark.parametrize("name", ["horizon", "group_size", "groups", "batches"])
