@@ -195,8 +195,9 @@ class ThreeSPO(Algorithm[ThreeSPOConfig]):
     [-0.25, 0.25]
     """
 
-    laws: ClassVar[frozenset[str]] = frozenset(LAWS) - {"scale", "locality", "truncation"}
+    laws: ClassVar[frozenset[str]] = frozenset(LAWS) - {"ties", "scale", "locality", "truncation"}
     exemptions: ClassVar[Mapping[str, str]] = {
+        "ties": "siblings are told apart by their next states, whatever they return; equal step rewards do give zero",
         "scale": "success counts as 1 whatever the environment's reward, and the history of states has no unit",
         "locality": "every group writes to the history that scores are read from; with scope='task', that of its task",
         "truncation": "no value is bootstrapped: the score of the state that a limit cut off is read as any other",
@@ -219,10 +220,10 @@ class ThreeSPO(Algorithm[ThreeSPOConfig]):
 
     def zero_sum_units(self, batch: StepBatch) -> Mapping[str, Ints]:
         """Return the points: what was sampled from one sums to zero."""
-        return {"step": _points(batch)}
+        return {"siblings": _points(batch)}
 
     def credit(self, batch: StepBatch) -> Credit:
-        """Return the step rewards relative to the samples of the same state; component ``step``.
+        """Return the step rewards relative to the samples of the same state; component ``siblings``.
 
         Raises:
             AlgorithmError: If a column of the collector ``search`` is missing.
@@ -239,7 +240,7 @@ class ThreeSPO(Algorithm[ThreeSPOConfig]):
                 f"mean_{name}": float(np.sort(values).mean())
                 for name, values in {**columns, "step_reward": reward}.items()
             }
-        return Credit(advantage, {"step": advantage}, diagnostics)
+        return Credit(advantage, {"siblings": advantage}, diagnostics)
 
 
 def _points(batch: StepBatch) -> Ints:
