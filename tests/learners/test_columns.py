@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from agentgym.algos import EMPG, ProgressAdvantage
-from agentgym.learners import EntropyColumn, ReferenceColumn
+from agentgym.errors import AlgorithmError, ConfigError
+from agentgym.learners import EntropyColumn, ReferenceColumn, ReplayedLogprobs
 from agentgym.training.reference import Reference
 from tests.learners.test_critic import context_of, pasts, play
 from tests.training.small import small_policy
@@ -72,3 +73,77 @@ def test_the_reference_is_the_policy_as_it_was(logprob: bool) -> None:
         assert np.abs(columns["logprob"] - columns["ref_logprob"]).max() > 0.01
     assert all(torch.equal(a, b) for a, b in zip(reference._model.parameters(), before.parameters(), strict=True))
     assert ProgressAdvantage().credit(batch.with_token_columns(**columns)).advantage.shape == (len(batch),)
+
+
+def moved(policy: Any, factor: float = 1.5) -> None:
+    """Train the policy, in a manner of speaking."""
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(factor)
+
+
+def replayed_rows(batch: Any) -> Any:
+    """Mark the rows of the first and the third episode."""
+    return batch.with_columns(replayed=np.isin(batch.episode, [0, 2]).astype(np.float64))
+
+
+@pytest.mark.parametrize("constrain", ["admissible", "none"])
+def test_replayed_rows_get_the_log_probabilities_of_the_present_policy(constrain: Any) -> None:
+    policy = small_policy(constrain=constrain, temperature=0.7)
+    batch, episodes = play(policy)
+    batch = replayed_rows(batch)
+    # Many passes of a few tokens, and one pass, say the same.
+    learners = [ReplayedLogprobs(), ReplayedLogprobs()]
+    for learner, tokens in zip(learners, (20, 10_000), strict=True):
+        learner.setup(context_of(policy, tokens_per_microbatch=tokens))
+    at_once = learners[1].update(batch, episodes)
+    np.testing.assert_allclose(at_once.logprobs, batch.logprobs, rtol=1e-4, atol=1e-5)
+    moved(policy)
+    few, many = (learner.update(batch, episodes).logprobs for learner in learners)
+    np.testing.assert_allclose(few, many, rtol=1e-5, atol=1e-6)
+    replayed = np.repeat(batch.columns["replayed"] > 0, np.diff(batch.token_offsets))
+    reference = ReferenceColumn(logprob=True)
+    reference.setup(context_of(policy, reference=lambda: Reference(policy, context_of(policy).accelerator)))
+    now = reference.update(batch, episodes).token_columns["logprob"]
+    np.testing.assert_allclose(many[replayed], now[replayed], rtol=1e-5, atol=1e-6)
+    assert np.abs(many - batch.logprobs)[replayed].max() > 0.01
+    # What was just played keeps what was recorded, to the bit, and so does the batch that was given.
+    assert many[~replayed].tolist() == batch.logprobs[~replayed].tolist()
+    assert many.dtype == np.float32
+    assert replayed.any()
+    assert not replayed.all()
+
+
+def test_recorded_values_are_moved_no_further_than_the_clip_asks() -> None:
+    policy = small_policy(constrain="admissible")
+    batch, episodes = play(policy)
+    batch = replayed_rows(batch)
+    moved(policy, 3.0)
+    plain, bounded, unbounded = ReplayedLogprobs(), ReplayedLogprobs(0.2, 0.3), ReplayedLogprobs(1.0, 1e9)
+    for learner in (plain, bounded, unbounded):
+        learner.setup(context_of(policy))
+    now = plain.update(batch, episodes).logprobs.astype(np.float64)
+    stored, kept = batch.logprobs.astype(np.float64), bounded.update(batch, episodes).logprobs.astype(np.float64)
+    ratio = np.exp(now - kept)
+    assert (ratio > 0.8).all()
+    assert (ratio < 1.3).all()
+    far = np.abs(now - stored) > 0.3
+    inside = (now - stored > np.log(0.8) + 0.002) & (now - stored < np.log(1.3) - 0.002)
+    assert far.any()
+    assert inside.any()
+    np.testing.assert_allclose(kept[inside], stored[inside], atol=1e-6)
+    assert ((now - kept)[far] * (now - stored)[far] > 0).all()
+    np.testing.assert_allclose(unbounded.update(batch, episodes).logprobs, stored, atol=1e-5)
+
+
+def test_replayed_rows_must_be_marked() -> None:
+    policy = small_policy(constrain="admissible")
+    batch, episodes = play(policy)
+    learner = ReplayedLogprobs()
+    learner.setup(context_of(policy))
+    with pytest.raises(AlgorithmError, match="'replayed', which the collector 'replay' adds"):
+        learner.update(batch, episodes)
+    nothing = batch.with_columns(replayed=np.zeros(len(batch)))
+    assert learner.update(nothing, episodes) is nothing
+    with pytest.raises(ConfigError, match=r"clip_low \(0.2\) and clip_high \(None\)"):
+        ReplayedLogprobs(clip_low=0.2)
