@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from agentgym.algos import PRESETS, get_algorithm, list_algorithms
-from agentgym.algos.base import LAWS
+from agentgym.algos.base import LAWS, VALUE_LAWS
 from agentgym.cli.console import console, first_line
 
 __all__ = ["algos"]
@@ -16,10 +16,10 @@ def algos() -> None:
     methods = Table("algorithm", "what it is", "laws it promises")
     for name in list_algorithms():
         kind = type(get_algorithm(name))
-        promised = "all" if kind.laws.issuperset(LAWS) else ", ".join(law for law in LAWS if law in kind.laws)
+        promised = ", ".join(law for law in (*LAWS, *VALUE_LAWS) if law in kind.laws)
         methods.add_row(name, first_line(kind), promised or "none")
     console.print(methods)
-    console.print(f"The laws of credit: {', '.join(LAWS)}")
+    console.print(f"The laws of credit: {', '.join(LAWS)}; of values along a path: {', '.join(VALUE_LAWS)}")
     console.print("Presets, published settings by name:")
     for name, preset in PRESETS.items():
         settings = ", ".join(f"{key}={value}" for key, value in preset.settings.items())

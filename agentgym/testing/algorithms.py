@@ -188,7 +188,7 @@ def _drawn(algorithm: Algorithm[Any], max_examples: int) -> Iterator[StepBatch]:
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    @given(batch=step_batches(rewards, columns=algorithm.columns))
+    @given(batch=step_batches(rewards, columns=algorithm.columns, trees=True))
     def collect(batch: StepBatch) -> None:
         found.append(batch)
 

@@ -12,57 +12,84 @@ from agentgym.batch import Credit, StepBatch
 
 __all__ = ["shrink", "table"]
 
+Ints = npt.NDArray[np.int64]
+
 _TRIES = 400
 _ROWS = 40
 
 
 def _without_rows(batch: StepBatch) -> Iterator[StepBatch]:
-    """Yield the batch less a group, less an episode, less the last or first step of an episode."""
+    """Yield the batch less a group, less an episode, less the last or first decision of one, for all that share it."""
     for column in (batch.group, batch.episode):
         for code in np.unique(column):
             if (rows := np.flatnonzero(column != code)).size:
                 yield batch.take(rows)
+    done = set()
     for episode in np.unique(batch.episode):
-        inside = batch.episode == episode
-        if (last := int(batch.t[inside].max())) == 0:
+        inside = np.flatnonzero(batch.episode == episode)
+        if len(inside) == 1:
             continue
-        end, before = (np.flatnonzero(inside & (batch.t == t))[0] for t in (last, last - 1))
-        flags = {name: getattr(batch, name).copy() for name in ("terminated", "truncated")}
-        for column in flags.values():
-            column[before] = column[end]
-        ended = replace(batch, **flags)
-        yield ended.take(np.flatnonzero(~(inside & (batch.t == last))))
-        # The second step stays the start of its group: it takes the first one's place, not its state.
-        start, second = (np.flatnonzero(inside & (batch.t == t))[0] for t in (0, 1))
-        moved = {name: getattr(batch, name).copy() for name in ("t", "anchor", "state")}
-        moved["t"][inside] -= 1
-        for name in ("anchor", "state"):
-            moved[name][second] = moved[name][start]
-        texts = batch.observations
-        if texts is not None:
-            texts = tuple(texts[start] if row == second else text for row, text in enumerate(texts))
-        yield replace(batch, **moved, observations=texts).take(np.flatnonzero(np.arange(len(batch)) != start))
+        for t, without in ((len(inside) - 1, _without_last), (0, _without_first)):
+            node = int(batch.node[inside[batch.t[inside] == t][0]])
+            if (node, t) not in done:
+                done.add((node, t))
+                yield from without(batch, np.flatnonzero(batch.node == node))
+
+
+def _without_last(batch: StepBatch, ends: Ints) -> Iterator[StepBatch]:
+    """Yield the batch less a decision that ends its paths, if that leaves no other path that goes on from there."""
+    paths = np.isin(batch.episode, batch.episode[ends])
+    last = batch.t[ends[0]]
+    before = np.flatnonzero(paths & (batch.t == last - 1))
+    others = np.isin(batch.node, batch.node[before]) & ~paths
+    if others.any() or batch.t[paths].max() > last:
+        return
+    flags = {name: getattr(batch, name).copy() for name in ("terminated", "truncated")}
+    for column in flags.values():
+        column[before] = column[ends[0]]
+    yield replace(batch, **flags).take(np.setdiff1d(np.arange(len(batch)), ends))
+
+
+def _without_first(batch: StepBatch, starts: Ints) -> Iterator[StepBatch]:
+    """Yield the batch less a first decision, if none of its paths consists of it alone."""
+    paths = np.isin(batch.episode, batch.episode[starts])
+    seconds = paths & (batch.t == 1)
+    if seconds.sum() < len(starts):
+        return
+    # The second step stays the start of its group: it takes the first one's place, not its state.
+    moved = {name: getattr(batch, name).copy() for name in ("t", "anchor", "state")}
+    moved["t"][paths] -= 1
+    for name in ("anchor", "state"):
+        moved[name][seconds] = moved[name][starts[0]]
+    texts = batch.observations
+    if texts is not None:
+        texts = tuple(texts[starts[0]] if second else text for second, text in zip(seconds, texts, strict=True))
+    yield replace(batch, **moved, observations=texts).take(np.setdiff1d(np.arange(len(batch)), starts))
 
 
 def _simpler(batch: StepBatch) -> Iterator[StepBatch]:
-    """Yield the batch in order, with everything valid, and with rewards that are 0, or round."""
+    """Yield the batch in order, without its trees, with everything valid, and with rewards that are 0, or round."""
     order = np.lexsort((batch.t, batch.episode, batch.group))
     if np.any(order != np.arange(len(batch))):
         yield batch.take(order)
+    if batch.tree_node is not None:
+        yield replace(batch, tree_node=None)
     on = np.ones(len(batch), np.bool_)
     if not (batch.valid & batch.format_ok).all():
         yield replace(batch, valid=on, format_ok=on)
     tried: tuple[Callable[[float], float], ...] = (lambda _: 0.0, lambda r: float(round(r)))
-    for row in range(len(batch)):
+    for row in np.sort(np.unique(batch.node, return_index=True)[1]):
         for simple in tried:
             if (value := simple(float(batch.reward[row]))) != batch.reward[row]:
                 reward: npt.NDArray[np.float64] = batch.reward.copy()
-                reward[row] = value
+                reward[batch.node == batch.node[row]] = value
                 yield replace(batch, reward=reward, env_reward=reward)
 
 
 def shrink(batch: StepBatch, breaks: Callable[[StepBatch], bool]) -> StepBatch:
     """Return a smaller batch for which ``breaks`` still holds, dropping groups, then episodes, then steps, greedily.
+
+    Trees stay trees: a decision that paths share goes from all of them at once, and its reward changes on all.
 
     Args:
         batch: A batch for which ``breaks`` holds.
@@ -95,7 +122,8 @@ def table(batch: StepBatch, credit: Credit | None = None) -> str:
         credit: Its credit, shown behind the columns; of several tokens in a row, all.
     """
     lines = [["row", "group", "episode", "t", "anchor", "state", "reward", "end", "valid", "form", "won", "tokens"]]
-    added = [*batch.columns]
+    named = {} if batch.tree_node is None else {"node": batch.tree_node}
+    added = {**named, **batch.columns}
     lines[0] += [*added, *([] if credit is None else ["credit"])]
     for row in range(min(len(batch), _ROWS)):
         end = "terminated" if batch.terminated[row] else "truncated" if batch.truncated[row] else ""
@@ -103,7 +131,7 @@ def table(batch: StepBatch, credit: Credit | None = None) -> str:
         flags = ["yes" if column[row] else "no" for column in (batch.valid, batch.format_ok, batch.won)]
         codes = [str(column[row]) for column in (batch.group, batch.episode, batch.t, batch.anchor, batch.state)]
         line = [str(row), *codes, _number(batch.reward[row]), end, *flags, str(stop - start)]
-        line += [_number(batch.columns[name][row]) for name in added]
+        line += [_number(column[row]) for column in added.values()]
         if credit is not None:
             span = slice(row, row + 1) if credit.level == "row" else slice(start, stop)
             line.append(" ".join(_number(value) for value in credit.advantage[span].tolist()))

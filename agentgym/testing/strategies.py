@@ -7,6 +7,7 @@ their start, as recorded groups do, and few states are drawn, so that states rep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,6 +69,7 @@ def groups(
     max_episodes: int = 4,
     max_steps: int = 5,
     states: int = 5,
+    trees: bool = False,
 ) -> list[Group]:
     """Draw recorded groups whose episodes carry tokens in windows.
 
@@ -79,13 +81,31 @@ def groups(
         max_episodes: Most episodes in a group, at least 1.
         max_steps: Most steps in an episode, at least 1.
         states: Number of different states; states 2k and 2k + 1 have equal text.
+        trees: Whether groups are trees: an episode may leave an earlier one of its group on the way.
     """
     drawn = []
     for g in range(draw(st.integers(min_groups, max_groups))):
         members = draw(st.lists(_steps(rewards, max_steps, states), min_size=1, max_size=max_episodes))
+        if trees:
+            members = _grown(members, draw(st.integers(0, 2**16 - 1)))
         episodes = [as_episode(steps, g, index) for index, steps in enumerate(members)]
-        drawn.append(Group(f"group {g}", tuple(episodes)))
+        drawn.append(Group.of_paths(f"group {g}", episodes) if trees else Group(f"group {g}", tuple(episodes)))
     return drawn
+
+
+def _grown(members: list[list[Step]], number: int) -> list[list[Step]]:
+    """Let episodes go on from decisions of earlier ones, whose steps before that they share; 0 leaves them straight."""
+    grown: list[list[Step]] = []
+    for own in members:
+        # Digits of one number say which episode is left and where: hypothesis pays for each draw.
+        number, choice = divmod(number, 16)
+        trunk = grown[choice % len(grown)] if grown else own[:1]
+        depth = min(choice // 4, len(trunk) - 1, len(own) - 1)
+        place = trunk[depth]
+        first = replace(own[depth], observation=place.observation, prompt_ids=place.prompt_ids)
+        first = replace(first, obs_hash=place.obs_hash, state_hash=place.state_hash)
+        grown.append([*trunk[:depth], first, *own[depth + 1 :]] if depth else own)
+    return grown
 
 
 @st.composite
@@ -95,6 +115,7 @@ def step_batches(
     rewards: st.SearchStrategy[float] = EIGHTHS,
     *,
     columns: Mapping[str, Column] | None = None,
+    trees: bool = False,
     **limits: int,
 ) -> StepBatch:
     """Draw a batch with its rows in any order.
@@ -103,8 +124,9 @@ def step_batches(
         draw: Given by hypothesis.
         rewards: Strategy of one step's reward.
         columns: Columns to add, as an algorithm declares them; their values come from one drawn number.
+        trees: Whether groups are trees, see ``groups``.
         limits: Limits of ``groups``.
     """
-    batch = StepBatch.from_groups(draw(groups(rewards, **limits)))
+    batch = StepBatch.from_groups(draw(groups(rewards, trees=trees, **limits)))
     batch = batch.take(np.array(draw(st.permutations(range(len(batch)))), np.int64))
     return with_declared_columns(batch, columns, draw(st.integers(0, 999))) if columns else batch

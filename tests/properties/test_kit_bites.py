@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from agentgym.algos import GRPO, Algorithm
-from agentgym.algos.base import LAWS
+from agentgym.algos.base import LAWS, VALUE_LAWS
 from agentgym.batch import Credit, StepBatch
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.testing import LawBroken, check_algorithm
 from agentgym.testing.algorithms import CONTRACT
-from tests.properties.broken import answers, groups, losses, steps
-from tests.properties.broken.plain import Plain, Steps, Values
+from tests.properties.broken import answers, groups, losses, steps, trees
+from tests.properties.broken.plain import Forks, Plain, Steps, Tree, Values
 
-BROKEN = {**groups.BROKEN, **steps.BROKEN, **answers.BROKEN, **losses.BROKEN}
+BROKEN = {**groups.BROKEN, **steps.BROKEN, **answers.BROKEN, **losses.BROKEN, **trees.BROKEN}
 ALL = frozenset(LAWS)
 
 
@@ -36,12 +36,22 @@ def test_a_broken_method_is_caught_by_the_right_law(name: str) -> None:
 
 def test_there_are_many_and_every_law_catches_some() -> None:
     assert len(BROKEN) >= 60
-    assert {law for _, law in BROKEN.values()} == {*CONTRACT, *LAWS}
+    assert {law for _, law in BROKEN.values()} == {*CONTRACT, *LAWS, *VALUE_LAWS}
 
 
 @pytest.mark.parametrize(
     "honest",
-    [Plain(), Plain(base="rows", std="population"), Steps(), Steps(std=None), Values(std=None, gamma=0.9)],
+    [
+        Plain(),
+        Plain(base="rows", std="population"),
+        Steps(),
+        Steps(std=None),
+        Values(std=None, gamma=0.9),
+        Tree(),
+        Tree(std=None),
+        Forks(),
+        Forks(gamma=0.9),
+    ],
     ids=repr,
 )
 def test_the_method_they_were_made_from_passes(honest: Algorithm[Any]) -> None:
@@ -59,10 +69,11 @@ def test_the_smallest_batch_is_small_and_its_message_complete() -> None:
 
 def test_what_only_drawn_batches_show_is_found_and_shrunk() -> None:
     class Rare(Plain):
-        """Wrong only where a reward is below what the battery has."""
+        """Wrong only where an episode has a reward that the battery lacks."""
 
         def relative(self, x: Any, batch: StepBatch) -> Any:
-            return super().relative(x, batch) + (x < -6.5) * (len(batch) > 3)
+            rare = np.isin(batch.episode, batch.episode[batch.reward == 10 * 0.95**30])
+            return super().relative(x, batch) + rare * (len(batch) > 3)
 
     check_algorithm(Rare(), laws=["zero-sum"], max_examples=0)
     with pytest.raises(LawBroken, match="on a drawn batch") as caught:
