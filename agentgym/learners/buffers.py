@@ -24,7 +24,7 @@ Task = tuple[str, str, str | None]
 """What names a task: its id, and the hashes of its first observation and state, the three that a group shares."""
 
 # Token data become a flat array each, as there is a number for every token; allowed ids are ragged twice.
-_RAGGED: Mapping[str, npt.DTypeLike] = {"prompt_ids": np.int64, "response_ids": np.int64, "logprobs": np.float64}
+_RAGGED: Mapping[str, npt.DTypeLike] = {"prompt_ids": np.int32, "response_ids": np.int32, "logprobs": np.float64}
 _PLAIN = tuple(f.name for f in dataclasses.fields(Step) if f.name not in (*_RAGGED, "allowed_ids"))
 _EPISODE = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "steps")
 
@@ -51,7 +51,7 @@ def episode_state(episode: Episode) -> dict[str, Any]:
         "tokens": {name: _flat([getattr(step, name) for step in steps], kind) for name, kind in _RAGGED.items()},
         "allowed": {
             "tokens": np.array([-1 if ids is None else len(ids) for ids in allowed], np.int64),
-            "ids": _flat([choice for ids in allowed for choice in ids or ()], np.int64),
+            "ids": _flat([choice for ids in allowed for choice in ids or ()], np.int32),
         },
     }
 
