@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agentgym.algos import EMPG, ProgressAdvantage
+from agentgym.algos import AEPO, EMPG, ProgressAdvantage
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.learners import EntropyColumn, ReferenceColumn, ReplayedLogprobs
 from agentgym.training.reference import Reference
@@ -49,6 +49,12 @@ def test_entropy_is_the_mean_over_the_response() -> None:
     assert entropy.std() > 0
     assert EMPG().credit(batch.with_columns(entropy=entropy)).advantage.shape == (len(batch),)
     assert learner.state_dict() == {}
+    of_tokens = EntropyColumn(tokens=True)
+    of_tokens.setup(context_of(policy))
+    unsure = of_tokens.update(batch, episodes)
+    assert unsure.columns["entropy"].tolist() == entropy.tolist()
+    np.testing.assert_allclose(unsure.token_columns["entropy"], each, rtol=1e-4, atol=1e-6)
+    assert AEPO().credit(unsure).advantage.shape == (len(each),)
 
 
 @pytest.mark.parametrize("logprob", [False, True])

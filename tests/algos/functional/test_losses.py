@@ -132,6 +132,29 @@ def test_surrogate_values(ratio: float, advantage: float, expected: float) -> No
     assert value.item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.79, 1.0, 1.27, 1.29, 2.0, 9.0])
+@pytest.mark.parametrize("advantage", [-1.5, 0.0, 1.5])
+@pytest.mark.parametrize("dual_clip", [None, 3.0])
+def test_a_clip_that_keeps_gradients_differs_only_in_those_of_good_tokens_beyond_its_upper_bound(
+    ratio: float, advantage: float, dual_clip: float | None
+) -> None:
+    gradients = []
+    for keep in (False, True):
+        log_ratio = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
+        loss = clipped_surrogate(
+            log_ratio.exp(), torch.tensor([advantage], dtype=torch.float64), 0.2, 0.28, dual_clip, keep
+        )
+        loss.sum().backward()
+        assert log_ratio.grad is not None
+        gradients.append((loss.item(), log_ratio.grad.item()))
+    (plain_loss, plain), (kept_loss, kept) = gradients
+    assert kept_loss == pytest.approx(plain_loss)
+    if ratio > 1.28 and advantage > 0:
+        assert (plain, kept) == (0.0, pytest.approx(-advantage * 1.28))
+    else:
+        assert kept == plain
+
+
 def test_without_dual_clip_a_likely_bad_action_counts_in_full() -> None:
     assert clipped_surrogate(torch.tensor([9.0]), torch.tensor([-1.0]), 0.2, 0.28, None).item() == 9.0
 
