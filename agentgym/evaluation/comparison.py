@@ -68,7 +68,8 @@ class RunSummary:
             of training, and what was seen: ``unique_states`` and ``unique_observations``. Any may be missing.
         curve: Generated tokens so far and training success of each iteration, in [0, 1].
         skipped_updates: Optimiser steps skipped for a gradient that was not finite.
-        states: Rollouts so far and unique states so far, of each iteration; empty where the world tells no states.
+        states: Rollouts, environment steps and unique states so far, of each iteration; empty where the world tells no
+            states.
     """
 
     method: str
@@ -77,7 +78,7 @@ class RunSummary:
     costs: Mapping[str, float]
     curve: tuple[tuple[float, float], ...] = ()
     skipped_updates: int = 0
-    states: tuple[tuple[float, float], ...] = ()
+    states: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ class Comparison:
             two seeds.
         differences: Each method against the first, for each figure; then every other pair, for the first figure.
         costs: Mean of each cost over the seeds of each method, of those that all of its runs have.
-        explored: Rollouts, the fewest that a run played, and the mean number of unique states that each method had seen
-            by then; None where a run does not tell.
+        explored: ``rollouts`` and ``environment steps``, each with the fewest that a run took and the mean number of
+            unique states that each method had seen by then; empty where a run does not tell.
     """
 
     methods: tuple[str, ...]
@@ -137,7 +138,7 @@ class Comparison:
     means: Mapping[str, Mapping[str, tuple[float, Interval | None]]]
     differences: tuple[Difference, ...]
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    explored: tuple[float, Mapping[str, float]] | None = None
+    explored: Mapping[str, tuple[float, Mapping[str, float]]] = field(default_factory=dict)
 
     def runs_of(self, method: str) -> list[RunSummary]:
         """Return the runs of a method, by seed."""
@@ -191,9 +192,7 @@ class Comparison:
             "means": means,
             "differences": differences,
             "costs": {method: dict(costs) for method, costs in self.costs.items()},
-            "explored": None
-            if self.explored is None
-            else dict(zip(("rollouts", "states"), self.explored, strict=True)),
+            "explored": {name: {"by": at, "states": dict(seen)} for name, (at, seen) in self.explored.items()},
             "runs": [asdict(run) for run in self.runs],
         }
 
@@ -250,19 +249,21 @@ class Comparison:
         return [*lines, ""]
 
     def _table_of_states(self) -> list[str]:
-        if self.explored is None:
+        if not self.explored:
             return []
-        rollouts, states = self.explored
-        first = next(iter(states))
+        ends = " and ".join(f"{at:,.0f} {name}" for name, (at, _) in self.explored.items())
+        first = next(iter(self.costs))
         lines = [
-            "## States seen in equally many rollouts",
+            "## States seen in equally much play",
             "",
-            f"Unique states by the end of rollout {rollouts:,.0f}, where the shortest run ended; means over seeds.",
+            f"Unique states seen by {ends}, where the shortest runs ended; means over seeds.",
             "",
-            f"| method | unique states | times {first} |",
-            "| --- | ---: | ---: |",
-            *(f"| {method} | {seen:,.0f} | {seen / states[first]:.2f} |" for method, seen in states.items()),
+            f"| method | {' | '.join(f'by {name} | times {first}' for name in self.explored)} |",
+            f"| --- | {' | '.join('---: | ---:' for _ in self.explored)} |",
         ]
+        for method in self.costs:
+            cells = [f"{seen[method]:,.0f} | {seen[method] / seen[first]:.2f}" for _, seen in self.explored.values()]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
         return [*lines, ""]
 
 
@@ -305,21 +306,25 @@ def compare_runs(runs: Sequence[RunSummary], methods: Sequence[str]) -> Comparis
     return Comparison(tuple(methods), tuple(ordered), means, told, costs, _explored(by_method))
 
 
-def _explored(by_method: Mapping[str, Sequence[RunSummary]]) -> tuple[float, dict[str, float]] | None:
-    """Return the fewest rollouts of a run and the mean number of states that each method had seen by then."""
+def _explored(by_method: Mapping[str, Sequence[RunSummary]]) -> dict[str, tuple[float, dict[str, float]]]:
+    """Return for rollouts and steps the fewest of a run, and the mean number of states each method had seen by then."""
     runs = [run for of in by_method.values() for run in of]
     if not runs or not all(run.states for run in runs):
-        return None
-    rollouts = min(run.states[-1][0] for run in runs)
-    return rollouts, {
-        method: float(np.mean([_seen_by(run, rollouts) for run in of])) for method, of in by_method.items()
-    }
+        return {}
+    found = {}
+    for column, name in enumerate(("rollouts", "environment steps")):
+        least = min(run.states[-1][column] for run in runs)
+        found[name] = (
+            least,
+            {m: float(np.mean([_seen_by(run, column, least) for run in of])) for m, of in by_method.items()},
+        )
+    return found
 
 
-def _seen_by(run: RunSummary, rollouts: float) -> float:
-    """Return how many states a run had seen by so many rollouts, by straight lines between its iterations."""
-    x, y = zip((0.0, 0.0), *run.states, strict=True)
-    return float(np.interp(rollouts, x, y))
+def _seen_by(run: RunSummary, column: int, amount: float) -> float:
+    """Return how many states a run had seen by so many rollouts or steps, by straight lines between its iterations."""
+    x, y = ([0.0, *(point[i] for point in run.states)] for i in (column, 2))
+    return float(np.interp(amount, x, y))
 
 
 def sign_flip(differences: Sequence[float]) -> float:

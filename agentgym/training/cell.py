@@ -32,6 +32,7 @@ __all__ = ["Measure", "check_start", "make_start", "stop_with_parent", "train_ce
 
 _COSTS = ("episodes", "generated_tokens", "env_steps", "updates")
 _SEEN = ("unique_states", "unique_observations")
+_STATES = ("episodes", "env_steps", "unique_states")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ def train_cell(cell: Cell, trainer: Trainer, measure: Measure, rule: str) -> boo
         evaluations = measure.play(trainer.policy, trainer.environments.make_eval)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if "total/generated_tokens" in row]
-    curve = [(row["total/generated_tokens"], row["episode/success_rate"]) for row in rows]
+    # A search may go through an iteration in which no episode ends.
+    curve = [(row["total/generated_tokens"], row[won]) for row in rows if (won := "episode/success_rate") in row]
     last = rows[-1] if rows else {}
     value: dict[str, Any] = {
         "method": cell.method,
@@ -160,7 +162,7 @@ def train_cell(cell: Cell, trainer: Trainer, measure: Measure, rule: str) -> boo
             "seconds": result.seconds,
         },
         "curve": curve,
-        "states": [(row["total/episodes"], row[states]) for row in rows if (states := "total/unique_states") in row],
+        "states": [[row[f"total/{name}"] for name in _STATES] for row in rows if f"total/{_STATES[-1]}" in row],
         "skipped_updates": round(sum(row.get("skipped_updates", 0.0) * row.get("updates", 0.0) for row in rows)),
         "weights": weights_digest(trainer.policy.model),
         "evaluations": {name: evaluation.to_dict() for name, evaluation in evaluations.items()},

@@ -57,7 +57,7 @@ def read_summary(cell: Cell, rule: str) -> RunSummary | None:
     try:
         value: Mapping[str, Any] = json.loads(cell.result.read_text(encoding="utf-8"))
         curve = tuple((float(tokens), float(success)) for tokens, success in value["curve"])
-        states = tuple((float(rollouts), float(seen)) for rollouts, seen in value["states"])
+        states = tuple((float(rollouts), float(steps), float(seen)) for rollouts, steps, seen in value["states"])
         found = RunSummary(
             value["method"], value["seed"], value["figures"], value["costs"], curve, value["skipped_updates"], states
         )

@@ -89,7 +89,7 @@ def test_a_comparison_that_is_cut_off_goes_on_with_the_cells_that_are_left(
     assert "train" not in data["rules"]["methods"]["grpo"]
     assert data["costs"]["no_std"]["updates"] == 2 * data["costs"]["grpo"]["updates"]
     assert data["costs"]["grpo"].keys() >= {"episodes", "unique_states", "unique_observations"}
-    assert data["explored"]["states"].keys() == {"grpo", "no_std"}
+    assert data["explored"]["rollouts"]["states"].keys() == {"grpo", "no_std"}
     report = (tmp_path / "out" / "comparison.md").read_text()
     assert "- no_std trains with settings of its own: epochs 2 (others 1)" in report
     results = [json.loads(path.read_text()) for path in (first, second)]

@@ -163,22 +163,23 @@ def test_tables_hold_figures_costs_and_verdicts() -> None:
     assert data["costs"]["a"] == {**COSTS, "generated_tokens": 102.0}
 
 
-def test_states_are_compared_at_equal_rollouts() -> None:
+def test_states_are_compared_at_equal_rollouts_and_at_equal_steps() -> None:
     """At 15 rollouts, where the first run ends: 30 and 45 of the runs of a, by straight lines; 150 of that of b."""
     runs = [
-        run("a", 0, 0.5, states=((10.0, 20.0), (15.0, 30.0))),
-        run("a", 1, 0.5, states=((10.0, 40.0), (20.0, 50.0))),
-        run("b", 0, 0.5, states=((20.0, 200.0), (40.0, 240.0))),
+        run("a", 0, 0.5, states=((10.0, 100.0, 20.0), (15.0, 200.0, 30.0))),
+        run("a", 1, 0.5, states=((10.0, 100.0, 40.0), (20.0, 200.0, 50.0))),
+        run("b", 0, 0.5, states=((20.0, 800.0, 200.0), (40.0, 900.0, 240.0))),
     ]
     comparison = compare_runs(runs, ["a", "b"])
-    assert comparison.explored == (15.0, {"a": pytest.approx(37.5), "b": pytest.approx(150.0)})
-    assert "by the end of rollout 15" in comparison.to_markdown()
-    assert "| b | 150 | 4.00 |" in comparison.to_markdown()
-    assert json.loads(json.dumps(comparison.to_dict()))["explored"]["states"]["b"] == pytest.approx(150)
+    assert comparison.explored["rollouts"] == (15.0, {"a": pytest.approx(37.5), "b": pytest.approx(150.0)})
+    assert comparison.explored["environment steps"] == (200.0, {"a": pytest.approx(40.0), "b": pytest.approx(50.0)})
+    assert "seen by 15 rollouts and 200 environment steps, where" in comparison.to_markdown()
+    assert "| b | 150 | 4.00 | 50 | 1.25 |" in comparison.to_markdown()
+    told = json.loads(json.dumps(comparison.to_dict()))["explored"]
+    assert told["environment steps"] == {"by": 200, "states": {"a": 40, "b": 50}}
     silent = compare_runs([*runs, run("b", 1, 0.5)], ["a", "b"])
-    assert silent.explored is None
-    assert "equally many rollouts" not in silent.to_markdown()
-    assert silent.to_dict()["explored"] is None
+    assert silent.explored == silent.to_dict()["explored"] == {}
+    assert "equally much play" not in silent.to_markdown()
 
 
 def test_mean_curve_reads_every_run_at_the_same_tokens() -> None:

@@ -59,7 +59,7 @@ def test_a_cell_that_is_cut_off_comes_to_the_same_end(tmp_path: Path) -> None:
     assert summary is not None
     assert summary.costs["iterations"] == len(summary.curve) > 1
     assert summary.curve[-1][0] == summary.costs["generated_tokens"] >= 200
-    assert summary.states[-1] == (summary.costs["episodes"], summary.costs["unique_states"])
+    assert summary.states[-1] == tuple(summary.costs[name] for name in ("episodes", "env_steps", "unique_states"))
     assert 0 < summary.costs["unique_states"] <= summary.costs["env_steps"]
     assert 0 < summary.costs["unique_observations"] <= summary.costs["env_steps"]
     assert summary.figures["training"] == pytest.approx((summary.curve[-1][1] + summary.curve[-2][1]) / 2)
