@@ -39,6 +39,7 @@ BATCH: StepBatch = make_batch(
         ("drgrpo_paper", [0.5] * 3 + [-0.5] * 4),
         ("gspo_verl_agent", [1.0690] * 3 + [-0.8018] * 4),
         ("dapo_paper", [0.7071] * 3 + [-0.7071] * 4),
+        ("entropy_arpo_paper", [0.7071] * 3 + [-0.7071] * 4),
     ],
 )
 def test_a_preset_gives_the_worked_values(name: str, expected: list[float]) -> None:
