@@ -171,8 +171,8 @@ class ThreeSPOConfig(AlgorithmConfig):
     """What t counts, from 1: finished trajectories of the run (the released code), those through the state, or
     iterations."""
     novelty: Literal["changed", "unseen_on_path", "unseen_ever"] = "changed"
-    """When R_novel is 1: s' differs from s (the released code), from all states of its path, or from all seen before
-    this wave."""
+    """When R_novel is 1: s' differs from s (the released code), from all states of its path, or also from all seen
+    before this wave."""
     revive_after: int | None = Field(None, ge=1)
     """Ours: finished trajectories after which a state that was given up starts afresh; None for never."""
     waves: int = Field(20, ge=1)

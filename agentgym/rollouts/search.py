@@ -82,7 +82,8 @@ class SearchCollector(GroupCollector):
         clock: See ``StateStore``.
         revive_after: See ``StateStore``.
         state: What names a state: the text seen, or the environment's true state.
-        novelty: When a next state is new: if it differs from its state, from all of its path, or from all seen before.
+        novelty: When a next state is new: if it differs from its state, from all of its path, or also from
+            all seen before the wave.
         waves: Waves in an iteration, at least 1.
         budget: Settings of ``SearchBudget``.
         **options: Arguments of ``GroupCollector``; ``groups`` are places, ``group_size`` is G_max.

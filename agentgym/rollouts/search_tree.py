@@ -215,7 +215,7 @@ class Search:
         novel = {
             "changed": [key != before for key in after],
             "unseen_on_path": [key not in on_path for key in after],
-            "unseen_ever": (~store.seen(after)).tolist(),
+            "unseen_ever": [key not in on_path and not old for key, old in zip(after, store.seen(after), strict=True)],
         }[self._rules.novelty]
         visits = float(store.visits([before])[0])
         children: list[_Child] = []

@@ -121,7 +121,7 @@ def samples(rows: int = 6, **columns: Any) -> StepBatch:
 def test_among_siblings_only_the_difference_of_the_next_states_matters(
     score: float, after: list[float], success: list[bool]
 ) -> None:
-    given = {"next_score": np.tile(after, 2), "success": np.tile(success, 2), "visits": 5.0}
+    given: dict[str, Any] = {"next_score": np.tile(after, 2), "success": np.tile(success, 2), "visits": 5.0}
     one = ThreeSPO().credit(samples(score=0.25, **given)).advantage
     other = ThreeSPO().credit(samples(score=score, **given)).advantage
     np.testing.assert_allclose(one, other, atol=1e-7)

@@ -95,8 +95,9 @@ def test_it_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
     other = StateStore(revive_after=400)
     other.load_state_dict(read_checkpoint(path)["store"])
     names = keys(store, "start", "unseen", *(f"state {i}" for i in range(600)))
-    for both in (lambda: None, lambda: [s.write(["f" * 32], [(names[:1], True)] * 9) for s in (store, other)]):
-        both()
+    for times in (0, 9):
+        for one in (store, other):
+            one.write(["f" * 32], [(names[:1], True)] * times)
         assert (store.iteration, store.finished, len(store)) == (other.iteration, other.finished, len(other))
         assert store.scores(names).tolist() == other.scores(names).tolist()
         assert store.visits(names).tolist() == other.visits(names).tolist()
