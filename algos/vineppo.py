@@ -9,16 +9,17 @@ There is no critic: the world is put back to each state of an episode and K auxi
 are not trained on. The means are unbiased for forks that are independent samples, so re-seeded after the restore, and
 independent of the credited episode.
 
-Notation (paper → name): K → ``forks``; γ → ``gamma``; V(sₜ) → row column ``mc_value``; V(sₜ₊₁) → row column
-``mc_next_value``, both brought by the collector ``vine``; a reasoning step → a row, one decision.
+Notation (paper → name): K, 9 in the released configuration → ``forks``; γ → ``gamma``; V(sₜ) → row column ``mc_value``;
+V(sₜ₊₁) → row column ``mc_next_value``, both brought by the collector ``vine``; a reasoning step → a row, one decision.
 
 Deviations:
-    1. The value of a state is that of the undiscounted return in the paper, which has γ = 1; with another γ the forks
-       must discount alike, which is the collector's to do.
-    2. Behind the end of the task V is 0, as in the paper. Where a limit cut an episode off, the collector may say what
-       was still to come; the paper counts a response that ran out of tokens as over.
+    1. The paper has γ = 1, and the values that ``vine`` brings are of undiscounted returns; with another γ they should
+       be discounted alike.
+    2. Behind the end of the task V is 0, as in the paper. Where a limit cut an episode off, the column may say what was
+       still to come; the paper counts a response that ran out of tokens as over, and so does ``vine``.
     3. Whitening over the batch is what the released configuration does; it is over decisions here, over tokens there.
-    4. The released code gives a step's advantage to its end token too; here all tokens of a row have it.
+    4. Forks at every state cost most of a run; ``every`` plays fewer (our option).
+    5. The released code gives a step's advantage to its end token too; here all tokens of a row have it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class VinePPOConfig(AlgorithmConfig):
 
     forks: int = Field(9, ge=1)
     """K: auxiliary episodes played from each state."""
+    every: int = Field(1, ge=1)
+    """States before decisions 0, every, 2 every, ... have forks; decisions between two share what they changed."""
     gamma: float = Field(1.0, ge=0, le=1)
     """γ: discount of the value of the next state."""
     whiten: bool = True
@@ -80,7 +83,7 @@ class VinePPO(Algorithm[VinePPOConfig]):
 
     def collector(self) -> CollectorSpec:
         """Return the collector that plays on from every state."""
-        return CollectorSpec("vine", {"forks": self.config.forks})
+        return CollectorSpec("vine", {"forks": self.config.forks, "every": self.config.every})
 
     def credit(self, batch: StepBatch) -> Credit:
         """Return the change of the forks' mean return that each row made; component ``mc``.

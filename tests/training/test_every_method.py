@@ -26,7 +26,7 @@ class Metrics(Callback):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_one_iteration(tmp_path: Path, name: str) -> None:
     metrics = Metrics()
-    config = small_config(tmp_path / "run", iterations=1, save_every=0, group_size=3)
+    config = small_config(tmp_path / "run", iterations=1, save_every=0, group_size=4)  # 4: two trees of two paths
     policy = small_policy(constrain="admissible")
     Trainer(make_corridor, policy, get_algorithm(name), config, callbacks=[metrics], display=False).train()
     (seen,) = metrics.seen
