@@ -34,6 +34,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from agentgym.algos.base import AlgorithmConfig
+from agentgym.algos.forking import Forking
 from agentgym.algos.functional.tree import paths_through, tree_codes
 from agentgym.algos.grpo import GRPO, GRPOConfig, episode_advantage, episode_diagnostics
 from agentgym.batch import Credit, StepBatch
@@ -51,6 +52,8 @@ class TreeGRPOConfig(GRPOConfig):
     """L: rounds in which trees are forked."""
     intra_weight: float = Field(1.0, ge=0)
     """Weight of the advantage within a path's own tree; 0 gives GRPO on all paths."""
+    forking: Forking = Forking()
+    """How states are kept, and what the tree of a task may cost."""
 
 
 class TreeGRPO(GRPO):
@@ -70,7 +73,8 @@ class TreeGRPO(GRPO):
 
     def collector(self) -> CollectorSpec:
         """Return the collector that forks episodes into trees."""
-        return CollectorSpec("tree", {"trees": self.config.trees, "rounds": self.config.rounds})
+        config = self.config
+        return CollectorSpec("tree", {"trees": config.trees, "rounds": config.rounds, **config.forking.options()})
 
     def zero_sum_units(self, batch: StepBatch) -> Mapping[str, npt.NDArray[np.int64]]:
         """Return the units of ``Algorithm.zero_sum_units``, and those of the trees."""

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from agentgym.algos.base import Algorithm, AlgorithmConfig, Column
+from agentgym.algos.forking import Forking
 from agentgym.algos.functional.statistics import whiten
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec
@@ -52,6 +53,8 @@ class VinePPOConfig(AlgorithmConfig):
     """γ: discount of the value of the next state."""
     whiten: bool = True
     """Whether to give the advantages of the whole batch mean 0 and standard deviation 1."""
+    forking: Forking = Forking()
+    """How states are kept, and what the forks of a task may cost."""
 
 
 class VinePPO(Algorithm[VinePPOConfig]):
@@ -83,7 +86,8 @@ class VinePPO(Algorithm[VinePPOConfig]):
 
     def collector(self) -> CollectorSpec:
         """Return the collector that plays on from every state."""
-        return CollectorSpec("vine", {"forks": self.config.forks, "every": self.config.every})
+        config = self.config
+        return CollectorSpec("vine", {"forks": config.forks, "every": config.every, **config.forking.options()})
 
     def credit(self, batch: StepBatch) -> Credit:
         """Return the change of the forks' mean return that each row made; component ``mc``.

@@ -102,8 +102,8 @@ def test_each_tree_sums_to_zero_over_its_paths(name: str) -> None:
 
 
 def test_asks_for_trees() -> None:
-    spec = get_algorithm("tree_grpo", trees=3).collector()
-    assert (spec.name, spec.options) == ("tree", {"trees": 3, "rounds": 1})
+    spec = get_algorithm("tree_grpo", trees=3, forking={"snapshots": "replay"}).collector()
+    assert (spec.name, spec.options) == ("tree", {"trees": 3, "rounds": 1, "snapshots": "replay"})
 
 
 def test_a_batch_without_rows_has_no_credit() -> None:

@@ -63,8 +63,8 @@ def test_without_the_values_it_says_who_brings_them() -> None:
 
 
 def test_asks_for_forks() -> None:
-    spec = get_algorithm("vineppo_released", every=2).collector()
-    assert (spec.name, spec.options) == ("vine", {"forks": 9, "every": 2})
+    spec = get_algorithm("vineppo_released", every=2, forking={"max_nodes": 99}).collector()
+    assert (spec.name, spec.options) == ("vine", {"forks": 9, "every": 2, "max_nodes": 99})
 
 
 def test_a_batch_without_rows_has_no_credit() -> None:
