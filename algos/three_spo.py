@@ -24,6 +24,9 @@ Deviations, where the paper is silent:
     4. By default F = 1, as in the helper of the released code.
     5. ``revive_after``: with ξ and ζ as published, a state with ten failures is never visited again, and so never
        recovers. This option of ours forgets the history of such a state after a while.
+    6. ``given_up``: S(s') = 0 has two causes in (1), and (2) rewards both: going where everything is solved, and going
+       where nothing ever was. As written that is so by default; with "unresolved", ours, the filter decides on n(s)
+       alone, and R reads S without the indicator.
 """
 
 from __future__ import annotations
@@ -175,10 +178,16 @@ class ThreeSPOConfig(AlgorithmConfig):
     before this wave."""
     revive_after: int | None = Field(None, ge=1)
     """Ours: finished trajectories after which a state that was given up starts afresh; None for never."""
+    given_up: Literal["resolved", "unresolved"] = "resolved"
+    """What a next state counts as in R that was given up: resolved, as its score of 0 says, or, ours, by its rate."""
     waves: int = Field(20, ge=1)
     """Frontier waves, and so updates, in an iteration."""
     budget: SearchBudget = SearchBudget()
     """What the search of one task may cost."""
+    snapshots: Literal["native", "copy", "replay"] = "native"
+    """How states are kept: by the environment itself, by a deep copy, or by taking its steps again."""
+    reseed: bool = True
+    """Whether samples get a chance of their own; False for environments without chance that cannot be reseeded."""
 
 
 class ThreeSPO(Algorithm[ThreeSPOConfig]):
@@ -213,10 +222,9 @@ class ThreeSPO(Algorithm[ThreeSPOConfig]):
     def collector(self) -> CollectorSpec:
         """Return the collector that searches, with the settings of the history."""
         config = self.config
-        names = ("alpha", "xi", "zeta", "omega", "scope", "state", "clock", "novelty", "revive_after", "waves")
-        return CollectorSpec(
-            "search", {**{name: getattr(config, name) for name in names}, "budget": config.budget.model_dump()}
-        )
+        history = ("alpha", "xi", "zeta", "omega", "scope", "state", "clock", "novelty", "revive_after")
+        options = {name: getattr(config, name) for name in (*history, "given_up", "waves", "snapshots", "reseed")}
+        return CollectorSpec("search", {**options, "budget": config.budget.model_dump()})
 
     def zero_sum_units(self, batch: StepBatch) -> Mapping[str, Ints]:
         """Return the points: what was sampled from one sums to zero."""

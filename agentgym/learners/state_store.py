@@ -96,10 +96,15 @@ class StateStore:
         """Return N, the finished trajectories through each state, 0 for unseen ones, [N]."""
         return self._read(keys)[1]
 
-    def scores(self, keys: Sequence[str]) -> Floats:
-        """Return S of each state, 1 for unseen ones, [N]."""
+    def scores(self, keys: Sequence[str], *, filtered: bool = True) -> Floats:
+        """Return S of each state, 1 for unseen ones, [N].
+
+        Args:
+            keys: The states.
+            filtered: Whether states that were given up score 0; otherwise their success rate alone counts.
+        """
         successes, totals = self._read(keys)
-        return self._scores(successes, totals)
+        return self._scores(successes, totals, self._xi if filtered else None)
 
     def write(self, seen: Iterable[str], finished: Iterable[tuple[Sequence[str], bool]]) -> None:
         """Add what a wave brought.
@@ -151,11 +156,11 @@ class StateStore:
         successes, totals = self._counts[:2, at] * (at >= 0)
         return successes, totals
 
-    def _scores(self, successes: Ints, totals: Ints) -> Floats:
+    def _scores(self, successes: Ints, totals: Ints, xi: float | None) -> Floats:
         t: Ints | int = totals if self._clock == "state_visits" else self.finished + 1
         if self._clock == "iteration":
             t = self.iteration + 1
-        return state_score(successes, totals, t, alpha=self._alpha, xi=self._xi, zeta=self._zeta)
+        return state_score(successes, totals, t, alpha=self._alpha, xi=xi, zeta=self._zeta)
 
     def _admit(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -169,5 +174,5 @@ class StateStore:
         if self._revive_after is None:
             return
         successes, totals, written = self._counts[:, : len(self)]
-        due = (self._scores(successes, totals) == 0) & (self.finished - written >= self._revive_after)
+        due = (self._scores(successes, totals, self._xi) == 0) & (self.finished - written >= self._revive_after)
         self._counts[:2, : len(self)][:, due] = 0

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from agentgym.algos.three_spo import SearchBudget
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, unknown_name
 from agentgym.learners.state_store import Clock, Scope, StateStore
 from agentgym.policies.base import Policy
+from agentgym.rollouts.branching import _WRAPPERS as WRAPPERS
+from agentgym.rollouts.branching import Snapshots
 from agentgym.rollouts.group import GroupCollector, Rollout, _task_seed
 from agentgym.rollouts.runner import EnvPool, MakeEnv, Start, run_branches
-from agentgym.rollouts.search_tree import COLUMNS, TALLIED, Novelty, Search, SearchRules
+from agentgym.rollouts.search_tree import COLUMNS, TALLIED, GivenUp, Novelty, Search, SearchRules
 
 __all__ = ["SearchCollector", "SearchRollout"]
 
@@ -68,11 +70,12 @@ class SearchCollector(GroupCollector):
     The numbers of a wave are, beside the usual costs, in which ``episodes`` are trajectories that ended: ``samples``,
     ``nodes`` (states expanded), ``n_0`` to ``n_<group_size>`` (states that asked for so many samples), ``pruned``
     (branches given up for n = 0, for the budget, or because they could not be restored), ``restores``,
-    ``replay_mismatch`` and ``resumed_tokens`` (prefixes fed again, once a state); and the gauges ``mean_score`` (S of
+    ``replay_mismatch``, ``replayed_steps`` (of the environment, not in ``env_steps``) and ``resumed_tokens`` (prefixes
+    fed again, once a state); and the gauges ``mean_score`` (S of
     the expanded states), ``known_states`` and ``finished_trajectories`` (of the history) and ``wave_size``.
 
     Args:
-        make_env: Makes an environment that can be saved; wrap one that cannot in ``ReplaySnapshot``.
+        make_env: Makes an environment.
         policy: Who plays.
         alpha: α of the score, see ``state_score``.
         xi: ξ of the score, or None.
@@ -86,6 +89,11 @@ class SearchCollector(GroupCollector):
             all seen before the wave.
         waves: Waves in an iteration, at least 1.
         budget: Settings of ``SearchBudget``.
+        given_up: What a next state counts as in the step reward that was given up: "resolved" as in the paper, where it
+            scores 0, or "unresolved", by its success rate.
+        snapshots: How states are kept, see ``BranchingCollector``.
+        reseed: Whether samples get a chance of their own; False for environments without chance that cannot be
+            reseeded.
         **options: Arguments of ``GroupCollector``; ``groups`` are places, ``group_size`` is G_max.
     """
 
@@ -105,9 +113,15 @@ class SearchCollector(GroupCollector):
         novelty: Novelty = "changed",
         waves: int = 20,
         budget: Mapping[str, int | None] | None = None,
+        given_up: GivenUp = "resolved",
+        snapshots: Snapshots = "native",
+        reseed: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(make_env, policy, **options)
+        if snapshots not in WRAPPERS:
+            raise unknown_name("kind of snapshots", snapshots, WRAPPERS)
+        wrapper = WRAPPERS[snapshots]
+        super().__init__(make_env if wrapper is None else lambda: wrapper(make_env()), policy, **options)
         if waves < 1:
             raise ConfigError(f"waves must be at least 1, not {waves}")
         limits = SearchBudget(**(budget or {}))
@@ -117,6 +131,8 @@ class SearchCollector(GroupCollector):
             omega=omega,
             state=state,
             novelty=novelty,
+            given_up=given_up,
+            reseed=reseed,
             budget=limits.model_copy(update={"samples": samples}),
             seed=self._seed,
         )

@@ -23,16 +23,17 @@ from agentgym.rollouts.runner import Branch, Point, Start
 from agentgym.text_env import reseed, snapshot
 from agentgym.wrappers import ReplaySnapshot
 
-__all__ = ["COLUMNS", "TALLIED", "Expansion", "Novelty", "Search", "SearchRules"]
+__all__ = ["COLUMNS", "TALLIED", "Expansion", "GivenUp", "Novelty", "Search", "SearchRules"]
 
 Novelty = Literal["changed", "unseen_on_path", "unseen_ever"]
+GivenUp = Literal["resolved", "unresolved"]
 
 COLUMNS = ("score", "next_score", "visits", "novel", "success")
 """Row columns of an expansion, in the order of its values."""
 
 TALLIED = (
     *("episodes", "env_steps", "generated_tokens", "prompt_tokens", "faults"),
-    *("nodes", "samples", "pruned", "restores", "replay_mismatch", "resumed_tokens"),
+    *("nodes", "samples", "pruned", "restores", "replay_mismatch", "replayed_steps", "resumed_tokens"),
 )
 """What searches count, beside how many samples each state asked for."""
 
@@ -49,6 +50,8 @@ class SearchRules:
         omega: ωₖ of the step reward.
         state: What names a state.
         novelty: When R_novel is 1.
+        given_up: What a next state counts as that was given up: "resolved" scores 0, "unresolved" by its success rate.
+        reseed: Whether samples get a chance of their own.
         budget: What one search may cost; ``samples`` is a number.
         seed: Seed of the run.
     """
@@ -57,6 +60,8 @@ class SearchRules:
     omega: float
     state: Literal["obs", "state"]
     novelty: Novelty
+    given_up: GivenUp
+    reseed: bool
     budget: SearchBudget
     seed: int
 
@@ -174,7 +179,12 @@ class Search:
         point, first = self._stack[-1].point, self._forks
         self._forks += min(count, budget.samples - first)
         return [
-            Start(self.name, noise=(self._rules.seed, *self.key, fork), point=point, fork=fork)
+            Start(
+                self.name,
+                noise=(self._rules.seed, *self.key, fork),
+                point=point,
+                fork=fork if self._rules.reseed else None,
+            )
             for fork in range(first, self._forks)
         ]
 
@@ -220,7 +230,7 @@ class Search:
         visits = float(store.visits([before])[0])
         children: list[_Child] = []
         contents: set[str] = set()
-        scores = store.scores(after).tolist()
+        scores = store.scores(after, filtered=self._rules.given_up == "resolved").tolist()
         for branch, key, next_score, is_new in zip(branches, after, scores, novel, strict=True):
             episode = branch.episode
             values = (result.score, 0.0 if episode.won else next_score, visits, float(is_new), float(episode.won))
@@ -238,9 +248,7 @@ class Search:
             self._paths.append(replace(episode, end="pruned"))
             return
         if point is not None and (depth is None or point.depth < depth):
-            fork = child.branch.start.fork
-            assert fork is not None
-            self._stack.append(_Open(point, (*node.forks, fork)))
+            self._stack.append(_Open(point, (*node.forks, child.branch.start.noise[-1])))
             return
         self._finish(episode, store, result)
 
@@ -272,7 +280,8 @@ class Search:
         tally["samples"] += len(branches)
         tally["restores"] += len(branches)
         tally["episodes"] += len(result.finished)
-        tally["env_steps"] += len(steps) + len(branches) * _replayed(point)
+        tally["env_steps"] += len(steps)
+        tally["replayed_steps"] += len(branches) * _replayed(point)
         tally["generated_tokens"] += sum(len(step.response_ids or ()) for step in steps)
         tally["prompt_tokens"] += sum(len(step.prompt_ids or ()) for step in steps)
         tally["resumed_tokens"] += sum(len(s.prompt_ids or ()) + len(s.response_ids or ()) for s in point.steps)
@@ -351,7 +360,7 @@ class Search:
         env = take()
         for saved in state["stack"]:
             forks = tuple(map(int, saved["forks"]))
-            point = _replay(env, search.name, search._seed, path_of(saved), forks, context)
+            point = _replay(env, search.name, search._seed, path_of(saved), forks if rules.reseed else (), context)
             if point is None:
                 lost += 1
             else:
@@ -382,12 +391,17 @@ def _replay(
     forks: Sequence[int],
     context: Context | None,
 ) -> Point | None:
-    """Play recorded steps again and return the point after them, or None where the world answers otherwise."""
+    """Play recorded steps again, each after a fork if there were any.
+
+    Returns:
+        The point after them, or None where the world answers otherwise.
+    """
     observation, info = env.reset(seed=seed)
-    for step, fork in zip(steps, forks, strict=True):
+    for t, step in enumerate(steps):
         if (info["obs_hash"], info.get("state_hash")) != (step.obs_hash, step.state_hash):
             return None
-        reseed(env, fork)
+        if forks:
+            reseed(env, forks[t])
         # What was sent, out of which a wrapper may have cut the action.
         sent = step.action if step.response is None else step.response.strip()
         observation, _, terminated, truncated, info = env.step(sent)

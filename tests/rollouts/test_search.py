@@ -192,6 +192,15 @@ def test_going_back_is_a_change_but_not_new_on_the_path() -> None:
         assert second.row_columns["novel"] == [[expected] * 3]
 
 
+@pytest.mark.parametrize(("given_up", "expected"), [("resolved", 0.0), ("unresolved", 1.0)])
+def test_what_a_next_state_counts_as_that_was_given_up(given_up: Any, expected: float) -> None:
+    collector = search(policy=ScriptedPolicy(lambda turn: "1"), given_up=given_up)
+    remember(collector, "1", False, 10)
+    first, second = waves(collector, 2)
+    assert first.row_columns["next_score"] == [[expected] * 3]
+    assert second.stats["n_0"] > 0, "it is given up either way"
+
+
 def test_success_ends_with_a_score_of_zero() -> None:
     collector = search()
     remember(collector, "2", True, 1)
@@ -249,10 +258,13 @@ def test_the_depth_limit_is_a_failure() -> None:
 
 
 def test_replayed_steps_are_counted() -> None:
-    collector = search(lambda: ReplaySnapshot(Boughs()))
-    steps = [rollout.stats["env_steps"] for rollout in waves(collector, 3)]
-    assert steps == [3, 3 * 2, 3 * 3]
-    assert [rollout.stats["env_steps"] for rollout in waves(search(), 3)] == [3, 3, 3]
+    for snapshots, replayed in (("native", 0), ("copy", 0), ("replay", 1)):
+        rollouts = list(waves(search(snapshots=snapshots), 3))
+        assert [rollout.stats["env_steps"] for rollout in rollouts] == [3, 3, 3]
+        assert [rollout.stats["replayed_steps"] for rollout in rollouts] == [0, 3 * replayed, 6 * replayed]
+    # A budget of environment steps knows of them: 3, then 3 and 3 replayed.
+    [*_, last] = waves(search(snapshots="replay", budget={"env_steps": 9}), 3)
+    assert [tree.id for tree in last.trees or ()] == ["0/0"]
 
 
 def test_waves_are_full_however_few_samples_a_state_needs() -> None:
@@ -274,6 +286,8 @@ def test_where_everything_is_given_up_the_batch_is_empty() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="waves"):
         search(waves=0)
+    with pytest.raises(ConfigError, match="kind of snapshots"):
+        search(snapshots="photo")
     with pytest.raises(ConfigError, match="batch for each wave"):
         search().collect(0)
 
@@ -286,6 +300,17 @@ def make_dice() -> gym.Env[str, str]:
 
 
 THROW = ScriptedPolicy(lambda turn: ("throw", "look")[int(turn.chance.integers(2))])
+
+
+@pytest.mark.parametrize(("reseed", "faces"), [(True, 3), (False, 1)])
+def test_samples_have_a_chance_of_their_own(reseed: bool, faces: int) -> None:
+    collector = search(make_dice, ScriptedPolicy(lambda turn: "throw"), group_size=8, reseed=reseed)
+    [rollout] = waves(collector, 1)
+    seen = {episode.final_observation for episode in rollout.groups[0].episodes}
+    assert len(seen) >= faces
+    assert reseed or len(seen) == 1
+
+
 WORLDS: dict[str, tuple[Any, Any]] = {
     "corridor": (make_corridor, RandomPolicy()),
     "dice": (make_dice, THROW),
@@ -334,15 +359,18 @@ def same(value: Any) -> Any:
     return [same(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_search_that_is_saved_goes_on_as_if_nothing_had_been(world: str, processes: int, tmp_path: Path) -> None:
-    straight, [whole] = collected(world, range(5))
-    first, [half] = collected(world, range(2))
+@pytest.mark.parametrize(
+    ("world", "processes", "reseed"), [*((w, n, True) for w in WORLDS for n in (1, 2)), ("corridor", 1, False)]
+)
+def test_a_search_that_is_saved_goes_on_as_if_nothing_had_been(
+    world: str, processes: int, reseed: bool, tmp_path: Path
+) -> None:
+    straight, [whole] = collected(world, range(5), reseed=reseed)
+    first, [half] = collected(world, range(2), reseed=reseed)
     path = write_checkpoint(tmp_path, 1, lambda to: to.mkdir(), {"collector": half.state_dict()}, keep=1)
     state = read_checkpoint(path)["collector"]
     assert any(place["searches"] for place in state["places"].values()), "something is under way"
-    rest, [again, *_] = collected(world, range(2, 5), processes, state)
+    rest, [again, *_] = collected(world, range(2, 5), processes, state, reseed=reseed)
     assert first + rest == straight
     assert same(again.state_dict()) == same(whole.state_dict())
     assert sum(rollout.stats["replay_mismatch"] for rollout in rest) == 0
