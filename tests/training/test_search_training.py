@@ -1,4 +1,4 @@
-"""3SPO trains: a run cut off with searches under way goes on bit for bit, and one with nothing to learn from goes on."""
+"""3SPO trains: a run cut off with searches under way goes on bit for bit; one with nothing to learn from goes on too."""
 
 from __future__ import annotations
 
