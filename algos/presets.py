@@ -57,6 +57,14 @@ PRESETS: Mapping[str, Preset] = {
         "3SPO, arXiv 2606.09961: states of all tasks share a history; its scripts run GRPO, so no run had these",
         {**_3SPO, "scope": "global"},
     ),
+    "3spo_ours": Preset(
+        "3spo",
+        "ours: a history for each task; to reach a state that was given up earns nothing; the likelier of equals goes on",
+        {
+            **{**_3SPO, "kl_coef": 0.0, "format_penalty": 0.0},
+            **{"scope": "task", "given_up": "unresolved", "ties": "frequency"},
+        },
+    ),
     "3spo_task": Preset(
         "3spo",
         "as 3spo_paper, with a history for each task, as observations collide between tasks",

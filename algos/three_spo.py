@@ -27,6 +27,8 @@ Deviations, where the paper is silent:
     6. ``given_up``: S(s') = 0 has two causes in (1), and (2) rewards both: going where everything is solved, and going
        where nothing ever was. As written that is so by default; with "unresolved", ours, the filter decides on n(s)
        alone, and R reads S without the indicator.
+    7. Equal rewards are ranked by a hash of what was done and seen, which is blind to the policy: a command sampled
+       once in eight goes on as readily as one sampled seven times. ``ties="frequency"`` prefers the latter.
 """
 
 from __future__ import annotations
@@ -180,6 +182,8 @@ class ThreeSPOConfig(AlgorithmConfig):
     """Ours: finished trajectories after which a state that was given up starts afresh; None for never."""
     given_up: Literal["resolved", "unresolved"] = "resolved"
     """What a next state counts as in R that was given up: resolved, as its score of 0 says, or, ours, by its rate."""
+    ties: Literal["hash", "frequency"] = "hash"
+    """Which of equally rewarded siblings goes on: by hash of what it did and saw, or the one sampled more often."""
     waves: int = Field(20, ge=1)
     """Frontier waves, and so updates, in an iteration."""
     budget: SearchBudget = SearchBudget()
@@ -223,7 +227,9 @@ class ThreeSPO(Algorithm[ThreeSPOConfig]):
         """Return the collector that searches, with the settings of the history."""
         config = self.config
         history = ("alpha", "xi", "zeta", "omega", "scope", "state", "clock", "novelty", "revive_after")
-        options = {name: getattr(config, name) for name in (*history, "given_up", "waves", "snapshots", "reseed")}
+        options = {
+            name: getattr(config, name) for name in (*history, "given_up", "ties", "waves", "snapshots", "reseed")
+        }
         return CollectorSpec("search", {**options, "budget": config.budget.model_dump()})
 
     def zero_sum_units(self, batch: StepBatch) -> Mapping[str, Ints]:

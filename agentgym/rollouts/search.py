@@ -24,7 +24,7 @@ from agentgym.rollouts.branching import _WRAPPERS as WRAPPERS
 from agentgym.rollouts.branching import Snapshots
 from agentgym.rollouts.group import GroupCollector, Rollout, _task_seed
 from agentgym.rollouts.runner import EnvPool, MakeEnv, Start, run_branches
-from agentgym.rollouts.search_tree import COLUMNS, TALLIED, GivenUp, Novelty, Search, SearchRules
+from agentgym.rollouts.search_tree import COLUMNS, TALLIED, GivenUp, Novelty, Search, SearchRules, Ties
 
 __all__ = ["SearchCollector", "SearchRollout"]
 
@@ -91,6 +91,8 @@ class SearchCollector(GroupCollector):
         budget: Settings of ``SearchBudget``.
         given_up: What a next state counts as in the step reward that was given up: "resolved" as in the paper, where it
             scores 0, or "unresolved", by its success rate.
+        ties: Which of equally rewarded children goes on: the greater "hash" of what it did and saw, or by "frequency"
+            the one that was sampled more often, and the hash after that.
         snapshots: How states are kept, see ``BranchingCollector``.
         reseed: Whether samples get a chance of their own; False for environments without chance that cannot be
             reseeded.
@@ -114,6 +116,7 @@ class SearchCollector(GroupCollector):
         waves: int = 20,
         budget: Mapping[str, int | None] | None = None,
         given_up: GivenUp = "resolved",
+        ties: Ties = "hash",
         snapshots: Snapshots = "native",
         reseed: bool = True,
         **options: Any,
@@ -132,6 +135,7 @@ class SearchCollector(GroupCollector):
             state=state,
             novelty=novelty,
             given_up=given_up,
+            ties=ties,
             reseed=reseed,
             budget=limits.model_copy(update={"samples": samples}),
             seed=self._seed,

@@ -8,6 +8,7 @@ environment, and replayed when it is loaded.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -23,10 +24,11 @@ from agentgym.rollouts.runner import Branch, Point, Start
 from agentgym.text_env import reseed, snapshot
 from agentgym.wrappers import ReplaySnapshot
 
-__all__ = ["COLUMNS", "TALLIED", "Expansion", "GivenUp", "Novelty", "Search", "SearchRules"]
+__all__ = ["COLUMNS", "TALLIED", "Expansion", "GivenUp", "Novelty", "Search", "SearchRules", "Ties"]
 
 Novelty = Literal["changed", "unseen_on_path", "unseen_ever"]
 GivenUp = Literal["resolved", "unresolved"]
+Ties = Literal["hash", "frequency"]
 
 COLUMNS = ("score", "next_score", "visits", "novel", "success")
 """Row columns of an expansion, in the order of its values."""
@@ -51,6 +53,8 @@ class SearchRules:
         state: What names a state.
         novelty: When R_novel is 1.
         given_up: What a next state counts as that was given up: "resolved" scores 0, "unresolved" by its success rate.
+        ties: Which of equally rewarded children is better: the greater "hash" of what it did and saw, or first the one
+            that was sampled more often.
         reseed: Whether samples get a chance of their own.
         budget: What one search may cost; ``samples`` is a number.
         seed: Seed of the run.
@@ -61,6 +65,7 @@ class SearchRules:
     state: Literal["obs", "state"]
     novelty: Novelty
     given_up: GivenUp
+    ties: Ties
     reseed: bool
     budget: SearchBudget
     seed: int
@@ -210,8 +215,9 @@ class Search:
         if len(children) > 1:
             result.group = _group(f"{self.name}/{self._nodes - 1}", children)
             result.columns = [child.values for child in children]
+        often = Counter(child.content for child in children if self._rules.ties == "frequency")
         # The worst is pushed first, so that the best is on top.
-        for child in sorted(children, key=lambda child: (child.reward, child.content)):
+        for child in sorted(children, key=lambda child: (child.reward, often[child.content], child.content)):
             self._settle(node, child, store, result)
         self._count(node.point, branches, children, result, tally)
         return result

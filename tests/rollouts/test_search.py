@@ -218,6 +218,14 @@ def test_success_ends_with_a_score_of_zero() -> None:
     pytest.fail("the winning leaf was never reached")
 
 
+@pytest.mark.parametrize("common", ["0", "1", "2"])
+def test_of_equals_the_one_sampled_most_often_can_go_on(common: str) -> None:
+    """By its hash one word is ahead of the others, so not every word can win by it."""
+    policy = ScriptedPolicy(lambda turn: common if turn.slot < 2 else str(turn.slot % LEAVES))
+    _, second = waves(search(policy=policy, group_size=5, ties="frequency"), 2)
+    assert place_of(second.groups[0]) == f"at:{common}"
+
+
 def test_samples_that_are_alike_are_learned_from_and_expanded_once() -> None:
     collector = search(policy=ScriptedPolicy(lambda turn: "1"))
     first, second, third = waves(collector, 3)
