@@ -67,6 +67,11 @@ class Path:
         return self if self.parent is None else self.parent.root
 
     @property
+    def generation(self) -> int:
+        """Number of forks between it and its root."""
+        return 0 if self.parent is None else self.parent.generation + 1
+
+    @property
     def played(self) -> Episode:
         """The episode, which must have been played."""
         assert self.episode is not None
@@ -85,8 +90,9 @@ class Tree:
         name: Id of the group.
         noise: What seeds it: the run's seed, the iteration, the number of the group.
         paths: Paths that were played, by number.
-        begun: Number of paths begun, the lost ones included.
-        considered: Paths with numbers below this were already looked at for forks, where a collector does so once.
+        begun: Paths that were begun, by number, those that are running or were lost included.
+        generation: The generation of paths that is being looked at for forks, where a collector does so in order.
+        settled: Number of decisions up to which that is done.
         lost: Forks that could not be restored.
         nodes: Decisions played, shared ones once.
         restored_steps: Decisions that restores brought back and that were not generated again.
@@ -96,8 +102,9 @@ class Tree:
     name: str
     noise: tuple[int, ...]
     paths: list[Path] = field(default_factory=list)
-    begun: int = 0
-    considered: int = 0
+    begun: list[Path] = field(default_factory=list)
+    generation: int = 0
+    settled: int = 0
     lost: int = 0
     nodes: int = 0
     restored_steps: int = 0
@@ -199,6 +206,14 @@ class BranchingCollector(GroupCollector):
         That is at every decision of a path that starts afresh, and of a fork from its second own decision on.
         """
 
+    def _meanwhile(self, tree: Tree, path: Path) -> list[Wish]:
+        """Return paths to begin while the wave plays, after a decision of ``path``; none unless it says otherwise.
+
+        They save a wave where it is sure already that they are wanted. Which paths a tree has, and their numbers, must
+        not depend on what was noted first.
+        """
+        return []
+
     # The waves --------------------------------------------------------------------------------------------------------
 
     def collect(self, iteration: int) -> Rollout:
@@ -245,18 +260,19 @@ class BranchingCollector(GroupCollector):
             if lengths and (nodes + left > self._max_nodes or env_steps + taken > self._max_env_steps):
                 continue
             nodes, env_steps = nodes + left, env_steps + taken
-            path = Path(tree.begun, parent, depth)
-            tree.begun += 1
-            admitted.append((tree, path, self._start(tree, path)))
+            admitted.append(self._begin(tree, wish))
         return admitted
 
-    def _start(self, tree: Tree, path: Path) -> Start:
+    def _begin(self, tree: Tree, wish: Wish) -> tuple[Tree, Path, Start]:
+        parent, depth = (None, 0) if wish is None else wish
+        path = Path(len(tree.begun), parent, depth)
+        tree.begun.append(path)
         noise = (*tree.noise, path.number)
-        if path.parent is None:
-            return Start(tree.name, seed=_task_seed(*tree.noise), noise=noise)
-        # Numbers from 1 on: each fork of a point gets its own.
+        if parent is None:
+            return tree, path, Start(tree.name, seed=_task_seed(*tree.noise), noise=noise)
+        # No two forks of a tree have the same number, so none are reseeded alike.
         fork = path.number if self._reseed else None
-        return Start(tree.name, noise=noise, point=path.parent.points[path.depth], fork=fork)
+        return tree, path, Start(tree.name, noise=noise, point=parent.points[depth], fork=fork)
 
     def _play_wave(self, admitted: Sequence[tuple[Tree, Path, Start]], pool: EnvPool, recorder: Recorder) -> None:
         begun = {start.noise: (tree, path) for tree, path, start in admitted}
@@ -269,10 +285,10 @@ class BranchingCollector(GroupCollector):
             max_live=self._max_live,
             recorder=recorder,
         )
-        for (tree, path, _), branch in zip(admitted, branches, strict=True):
-            self._file(tree, path, branch)
+        for branch in branches:
+            self._file(*begun[branch.start.noise], branch)
 
-    def _on_decision(self, begun: Mapping[tuple[int, ...], tuple[Tree, Path]], moment: Moment) -> tuple[Start, ...]:
+    def _on_decision(self, begun: dict[tuple[int, ...], tuple[Tree, Path]], moment: Moment) -> list[Start]:
         tree, path = begun[moment.start.noise]
         # Where a fork begins, the path that it leaves has kept its point already.
         if (path.parent is None or moment.depth > path.depth) and self._note(tree, path, moment):
@@ -280,7 +296,9 @@ class BranchingCollector(GroupCollector):
                 path.points[moment.depth] = moment.point()
             except SnapshotError as error:
                 raise SnapshotError(f"{error} A branching collector does so with snapshots='replay'.") from error
-        return ()
+        added = [self._begin(tree, wish) for wish in self._meanwhile(tree, path)]
+        begun.update({start.noise: (tree, path) for tree, path, start in added})
+        return [start for _, _, start in added]
 
     def _file(self, tree: Tree, path: Path, branch: Branch) -> None:
         """Put what was played into its tree."""

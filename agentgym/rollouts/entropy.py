@@ -50,8 +50,9 @@ class EntropyCollector(BranchingCollector):
     played alone, and its entropies divide the budget, see ``global_share``.
 
     Our reading, where the papers are silent or differ from their code:
-        1. Forks are granted between waves, those of earlier waves first, then by depth, then by the number of the path;
-           so a tree does not depend on what runs at the same time. The code grants them as it generates.
+        1. Forks are granted by generation (those of fresh paths first, then those of their forks), then by depth, then
+           by the number of the path; so a tree does not depend on what runs at the same time. The code grants them as
+           it generates.
         2. A decision is forked once at most: a fork looks for forks of its own from its second decision on.
         3. The entropy is that of the response to the newest answer. The code looks at the response before it.
         4. Entropies are means in nats, of the distribution that was sampled from; the papers divide sums by the size of
@@ -111,6 +112,7 @@ class EntropyCollector(BranchingCollector):
         self._tokens, self._branches, self._sensitivity = tokens, branches, sensitivity
         self._alpha, self._beta, self._penalty = alpha, beta, penalty
         self._threshold = threshold if rule == "threshold" else None
+        self._limited = min(self._max_nodes, self._max_env_steps) < math.inf
 
     def _wishes(self, tree: Tree, wave: int) -> list[Wish] | None:
         if wave == 0:
@@ -119,15 +121,38 @@ class EntropyCollector(BranchingCollector):
             noted = tree.paths[0].entropies
             later = [entropy for depth, entropy in noted.items() if depth]
             return [None] * (global_share(self._group_size, noted.get(0, 0.0), later, self._sensitivity) - 1)
-        forked = {path: _forked(tree, path) for path in tree.paths if path.number >= tree.considered}
-        tree.considered = tree.begun
+        while any(path.generation == tree.generation for path in tree.begun):
+            wishes = self._settle(tree)
+            tree.generation, tree.settled = tree.generation + 1, 0
+            if wishes:
+                return wishes
+        return None
+
+    def _meanwhile(self, tree: Tree, path: Path) -> list[Wish]:
+        measuring = self._sensitivity is not None and tree.begun[0].episode is None
+        # A budget is of lengths, which are known when the wave is over; so are all paths of a later generation.
+        if measuring or self._limited or path.parent is not None or tree.generation > 0:
+            return []
+        return self._settle(tree, playing=True)
+
+    def _settle(self, tree: Tree, playing: bool = False) -> list[Wish]:
+        """Return the forks of the generation in order of depth and number, as far as the group has room.
+
+        While the generation still plays, depths that some path may yet reach are left for later.
+        """
+        room = self._group_size - len(tree.begun)
+        paths = [path for path in tree.begun if path.generation == tree.generation] if room else []
         wishes: list[Wish] = []
-        rises = sorted((depth, path.number, path) for path in forked for depth in path.points)
-        for depth, _, path in rises:
-            if self._forks(tree, path, depth, forked[path]):
-                forked[path].add(depth)
-                wishes += [(path, depth)] * self._branches
-        return wishes[: self._group_size - len(tree.paths)] or None
+        forked = {path: _forked(tree, path) for path in paths}
+        for depth in sorted({depth for path in paths for depth in path.entropies if depth > tree.settled}):
+            if playing and any(path.episode is None and depth not in path.entropies for path in paths):
+                break
+            tree.settled = depth
+            for path in paths:
+                if depth in path.points and self._forks(tree, path, depth, forked[path]):
+                    forked[path].add(depth)
+                    wishes += [(path, depth)] * self._branches
+        return wishes[:room]
 
     def _forks(self, tree: Tree, path: Path, depth: int, forked: Set[int]) -> bool:
         """Return whether to fork, given at which decisions of the path there are forks."""
@@ -160,7 +185,7 @@ class EntropyCollector(BranchingCollector):
 
 def _forked(tree: Tree, path: Path) -> set[int]:
     """Return the depths at which there are forks along a path."""
-    own = {other.depth for other in tree.paths if other.parent is path}
+    own = {other.depth for other in tree.begun if other.parent is path}
     if path.parent is None:
         return own
     return own | {depth for depth in _forked(tree, path.parent) if depth <= path.depth}

@@ -396,6 +396,35 @@ class TestEntropy:
         # Of the fork at 2, the decision at 3 comes directly after it too.
         assert self.forks(initial=1, group_size=5, penalty=0.5) == [0, 2, 5, 5, 0]
 
+    @pytest.mark.parametrize("options", [{}, {"branches": 3, "penalty": 0.3}, {"sensitivity": 0.5}, {"rule": "chance"}])
+    def test_forks_begin_while_others_play_and_are_those_of_waves_one_after_another(
+        self, options: dict[str, Any]
+    ) -> None:
+        class Counted(Unsure):
+            sizes: list[int]
+
+            def session(self, *, greedy: bool = False, entropies: bool = False) -> Session:
+                session = super().session(greedy=greedy, entropies=entropies)
+                act = session.act
+
+                def counted(turns: Sequence[Turn]) -> list[Decision]:
+                    self.sizes.append(len(turns))
+                    return act(turns)
+
+                session.act = counted  # type: ignore[method-assign]
+                return session
+
+        found = []
+        for budget in (None, 10**6):  # a budget needs lengths, so it waits for the end of a wave
+            policy = Counted(self.TOLD)
+            policy.sizes = []
+            found.append((collect("entropy", policy=policy, groups=3, max_nodes=budget, **options), policy.sizes))
+        (together, full), (apart, thin) = found
+        assert together.groups == apart.groups
+        assert without_time(together) == without_time(apart)
+        assert sum(full) == sum(thin)
+        assert len(full) < len(thin)
+
     def test_only_the_first_tokens_count(self) -> None:
         spread = Unsure(self.TOLD, tokens=4)
         for tokens, threshold, expected in ((1, 0.85, [0, 3]), (4, 0.85, [0, 0]), (4, 0.55, [0, 3])):
