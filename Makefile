@@ -36,6 +36,7 @@ check: $(DEV) ## Lint, check types and check which room imports which
 # benchmarks/alfworld_*.py compare with the original engine, which the extra alfworld brings.
 bench: $(DEV) ## Measure credit and wrappers; writes benchmarks/results/
 	$(BIN)/python benchmarks/credit_speed.py
+	$(BIN)/python benchmarks/tempo_speed.py
 	$(BIN)/python benchmarks/wrapper_overhead.py
 
 docs: $(DEV) ## Build the documentation into site/

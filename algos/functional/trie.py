@@ -1,9 +1,10 @@
 """Sequences merged where they begin alike, and how the mean outcome changes along each of them.
 
 Sequences of one root that agree up to and including an entry share the node there; the value of a node is the mean
-outcome of the sequences through it. Prefixes are named by doubling: after pass p a code names the last 2ᵖ entries, and
-what no other sequence shares needs no further name, so the passes behind the first work on shared beginnings alone.
-Codes are exact (no hashing), and nothing depends on the order of the sequences.
+outcome of the sequences through it. All sequences of a root are laid beside the first of them and take its nodes as far
+as they agree; those that part from it at one place by one symbol are laid beside their first in the next round. So an
+entry is compared once for each time its sequence parts from a first one, less often than a root has sequences, and no
+round goes through what is named or alone. Nothing is hashed, and no value depends on the order of the sequences.
 """
 
 from __future__ import annotations
@@ -13,17 +14,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from agentgym.algos.functional.statistics import segments
-
 __all__ = ["Trie", "build_trie", "prefix_codes"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def _pairs(first: Ints, second: Ints) -> Ints:
-    """Return a dense code of each pair; both of at least 0."""
-    return np.unique(first * (second.max(initial=0) + 1) + second, return_inverse=True)[1].reshape(-1)
+def _classes(*columns: Ints) -> Ints:
+    """Return a dense code of each row of columns."""
+    codes = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        dense = np.unique(column, return_inverse=True)[1].reshape(-1)
+        codes = np.unique(codes * len(codes) + dense, return_inverse=True)[1].reshape(-1)
+    return codes
+
+
+def _spans(starts: Ints, counts: Ints) -> Ints:
+    """Return start, start + 1, ... of so many numbers each, one span after the other."""
+    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+
+def _agreement(differs: npt.NDArray[np.bool_], counts: Ints) -> Ints:
+    """Return how many entries come before the first that differs, for segments of so many entries each."""
+    agreed = counts.copy()
+    segment = np.repeat(np.arange(len(counts)), counts)
+    where = np.flatnonzero(differs)
+    parted, first = np.unique(segment[where], return_index=True)
+    agreed[parted] = where[first] - (np.cumsum(counts) - counts)[parted]
+    return agreed
 
 
 def prefix_codes(symbols: Ints, lengths: Ints, roots: Ints) -> Ints:
@@ -32,22 +50,29 @@ def prefix_codes(symbols: Ints, lengths: Ints, roots: Ints) -> Ints:
     Args:
         symbols: The sequences one after the other; only equality matters, [N].
         lengths: Number of entries of each sequence, at least 0, [S].
-        roots: What each sequence starts from, at least 0; sequences of different roots share nothing, [S].
+        roots: What each sequence starts from; sequences of different roots share nothing, [S].
 
     Returns:
-        Codes of at least 0, equal where two sequences of one root agree up to and including the entry, [N].
+        Codes of at least 0 and below N, equal where two sequences of one root agree up to and including the entry, [N].
     """
-    position = np.arange(len(symbols)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    dense = np.unique(symbols, return_inverse=True)[1].reshape(-1)
-    codes = _pairs(_pairs(np.repeat(roots, lengths), position), dense)
-    reach = 1
+    starts = np.cumsum(lengths) - lengths
+    codes = np.arange(len(symbols))
+    sequences, depths, classes = np.arange(len(lengths)), np.zeros(len(lengths), np.int64), _classes(roots)
     while True:
-        # A code covers `reach` entries. What starts the sequence, or is the only one of its code, is named for good.
-        shared = np.flatnonzero((position >= reach) & (np.bincount(codes)[codes] > 1))
-        if not shared.size:
+        # The first sequence of a class names its nodes from the depth on up to which the class is alike.
+        leaders = sequences[np.unique(classes, return_index=True)[1]][classes]
+        follows = leaders != sequences
+        own, leader, depth, kind = sequences[follows], leaders[follows], depths[follows], classes[follows]
+        if not len(own):
             return codes
-        codes[shared] = codes.max() + 1 + _pairs(codes[shared], codes[shared - reach])
-        reach *= 2
+        counts = np.minimum(lengths[own], lengths[leader]) - depth
+        mine, theirs = (_spans(starts[s] + depth, counts) for s in (own, leader))
+        agreed = _agreement(symbols[mine] != symbols[theirs], counts)
+        mine, theirs = (_spans(starts[s] + depth, agreed) for s in (own, leader))
+        codes[mine] = theirs
+        left = np.flatnonzero(depth + agreed < lengths[own])
+        sequences, depths = own[left], (depth + agreed)[left]
+        classes = _classes(kind[left], depths, symbols[starts[sequences] + depths])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +96,18 @@ class Trie:
 
 
 def _means(outcomes: Floats, codes: Ints) -> tuple[Floats, Ints]:
-    """Return the mean outcome and the number of entries with the same code; equal outcomes keep their value, [N]."""
-    parts = segments(outcomes, codes)
-    sums = np.add.reduceat(parts.values, parts.starts) if len(codes) else parts.values
-    means, sizes = np.empty(len(codes)), np.empty(len(codes), np.int64)
-    means[parts.order] = parts.spread(np.where(parts.tied, parts.values[parts.starts], sums / parts.sizes))
-    sizes[parts.order] = parts.spread(parts.sizes)
-    return means, sizes
+    """Return the mean outcome and the number of entries with the same code; equal outcomes keep their value, [N].
+
+    Args:
+        outcomes: Outcome of each entry in ascending order, so that no sum depends on another one, [N].
+        codes: Codes of at least 0, [N].
+    """
+    sizes = np.bincount(codes)
+    lowest, highest = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
+    np.minimum.at(lowest, codes, outcomes)
+    np.maximum.at(highest, codes, outcomes)
+    means = np.where(lowest == highest, lowest, np.bincount(codes, outcomes) / np.maximum(sizes, 1))
+    return means[codes], sizes[codes]
 
 
 def build_trie(symbols: Ints, lengths: Ints, roots: Ints, outcomes: Floats) -> Trie:
@@ -89,10 +119,13 @@ def build_trie(symbols: Ints, lengths: Ints, roots: Ints, outcomes: Floats) -> T
         roots: What each sequence starts from, at least 0, [S].
         outcomes: Outcome of each sequence, finite, [S].
     """
+    starts, order = np.cumsum(lengths) - lengths, np.argsort(outcomes)
+    entries = _spans(starts[order], lengths[order])
     codes = prefix_codes(symbols, lengths, roots)
-    values, sizes = _means(np.repeat(outcomes, lengths), codes)
-    root_values, root_sizes = _means(outcomes, roots)
-    starts = np.cumsum(lengths) - lengths
+    values, sizes = np.empty(len(symbols)), np.empty(len(symbols), np.int64)
+    values[entries], sizes[entries] = _means(np.repeat(outcomes[order], lengths[order]), codes[entries])
+    root_values, root_sizes = np.empty(len(roots)), np.empty(len(roots), np.int64)
+    root_values[order], root_sizes[order] = _means(outcomes[order], _classes(roots)[order])
     values_before, sizes_before = np.roll(values, 1), np.roll(sizes, 1)
     values_before[starts], sizes_before[starts] = root_values, root_sizes
     branching = sizes != sizes_before
