@@ -59,7 +59,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "3spo_ours": Preset(
         "3spo",
-        "ours: a history for each task; to reach a state that was given up earns nothing; the likelier of equals goes on",
+        "ours: a history for each task, no reward for reaching states that were given up, the likelier of equals",
         {
             **{**_3SPO, "kl_coef": 0.0, "format_penalty": 0.0},
             **{"scope": "task", "given_up": "unresolved", "ties": "frequency"},
