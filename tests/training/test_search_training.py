@@ -1,4 +1,4 @@
-"""3SPO trains: a run cut off with searches under way goes on bit for bit; one with nothing to learn from goes on too."""
+"""3SPO trains: cut off with searches under way it goes on bit for bit; with nothing to learn from it goes on too."""
 
 from __future__ import annotations
 
