@@ -66,7 +66,7 @@ class EntropyARPOConfig(GRPOConfig):
     """α: probability of a fork where the entropy is that of the first decision."""
     beta: float = 0.2
     """β: what each nat above adds to it."""
-    threshold: float = 0.5
+    threshold: float = Field(0.5, ge=0)
     """τ: what the probability must exceed; only for rule "threshold"."""
     rule: Literal["threshold", "chance"] = "threshold"
     """Whether to fork where the probability exceeds τ (the papers), or with that probability (the released code)."""

@@ -16,6 +16,8 @@ from agentgym.rollouts.runner import MakeEnv, Moment
 
 __all__ = ["EntropyCollector", "global_share"]
 
+_DIGITS = 4  # of a rise of the entropy, in nats
+
 
 def global_share(total: int, root: float, inner: Sequence[float], sensitivity: float) -> int:
     """Return m = k σ(β (H_root - mean H_tool)), to the nearest whole number in [1, k]; AEPO, arXiv 2510.14545.
@@ -56,7 +58,7 @@ class EntropyCollector(BranchingCollector):
         2. A decision is forked once at most: a fork looks for forks of its own from its second decision on.
         3. The entropy is that of the response to the newest answer. The code looks at the response before it.
         4. Entropies are means in nats, of the distribution that was sampled from; the papers divide sums by the size of
-           the vocabulary. β has the unit 1/nat.
+           the vocabulary. β has the unit 1/nat. A rise is rounded to 0.0001.
         5. The path that measures is kept as the first of the m, where the code plays it in addition and drops it. m is
            rounded to the nearest number, there it is rounded up.
         6. l counts along one path. The code counts the rounds of a task that brought a fork.
@@ -68,7 +70,7 @@ class EntropyCollector(BranchingCollector):
         tokens: Number of tokens at the start of a decision whose entropy counts, at least 1.
         alpha: α, the probability where the entropy did not rise, in [0, 1].
         beta: β, its gain per nat.
-        threshold: What P must exceed; only for ``rule="threshold"``.
+        threshold: What P must exceed, at least 0; only for ``rule="threshold"``.
         rule: ``"threshold"`` or ``"chance"``.
         branches: Z, paths that a fork begins, at least 1.
         penalty: What each fork directly before takes from the probability, in [0, 1]; 0 for ARPO.
@@ -103,10 +105,10 @@ class EntropyCollector(BranchingCollector):
             raise ConfigError(f"initial must be in [1, group_size={self._group_size}], not {initial}")
         if tokens < 1 or branches < 1:
             raise ConfigError(f"tokens ({tokens}) and branches ({branches}) must be at least 1")
-        if not 0 <= alpha <= 1 or not 0 <= penalty <= 1 or (sensitivity is not None and sensitivity < 0):
-            raise ConfigError(
-                f"alpha ({alpha}) and penalty ({penalty}) must be in [0, 1], sensitivity ({sensitivity}) at least 0"
-            )
+        if not 0 <= alpha <= 1 or not 0 <= penalty <= 1:
+            raise ConfigError(f"alpha ({alpha}) and penalty ({penalty}) must be in [0, 1]")
+        if threshold < 0 or (sensitivity is not None and sensitivity < 0):
+            raise ConfigError(f"threshold ({threshold}) and sensitivity ({sensitivity}) must be at least 0")
         if rule not in ("threshold", "chance"):
             raise ConfigError(f"rule must be 'threshold' or 'chance', not {rule!r}")
         self._tokens, self._branches, self._sensitivity = tokens, branches, sensitivity
@@ -157,7 +159,9 @@ class EntropyCollector(BranchingCollector):
     def _forks(self, tree: Tree, path: Path, depth: int, forked: Set[int]) -> bool:
         """Return whether to fork, given at which decisions of the path there are forks."""
         directly_before = next(n for n in itertools.count() if depth - 1 - n not in forked)
-        rise = path.entropies[depth] - path.root.entropies[0]
+        # Equal distributions differ in their last bits with the size of the model's batch; where α is the threshold, as
+        # published, that would decide.
+        rise = round(path.entropies[depth] - path.root.entropies[0], _DIGITS)
         probability = (self._alpha + self._beta * rise) * max(0.0, 1 - self._penalty * directly_before)
         if self._threshold is not None:
             return probability > self._threshold

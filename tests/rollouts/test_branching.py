@@ -372,6 +372,8 @@ class TestEntropy:
         assert self.forks(initial=1, group_size=4) == [0, 2, 3, 5]
         assert self.forks((1.0,) * LIMIT) == [0] * 8
         assert self.forks((9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)) == [0] * 8
+        # What only rounding tells apart, with the size of the model's batch, is equal.
+        assert self.forks((1.0, 1.0 + 1e-6, 1.0 - 1e-6, 1.0, 1.0 + 2e-5, 1.0, 1.0)) == [0] * 8
 
     def test_the_earliest_come_first_and_no_decision_is_forked_twice(self) -> None:
         assert self.forks(initial=2) == [0, 0, 2, 2, 3, 3, 5, 5]
@@ -471,6 +473,7 @@ class TestEntropy:
             {"alpha": 1.5},
             {"penalty": -0.1},
             {"sensitivity": -1.0},
+            {"threshold": -0.1},
             {"rule": "often"},
         ],
     )
