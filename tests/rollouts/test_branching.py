@@ -162,14 +162,14 @@ def test_a_tree_depends_on_neither_processes_nor_on_what_runs_at_once(name: str,
     wavering = Unsure((1.0, 2.0, 0.5, 1.5, 1.0, 3.0, 1.2))
     for policy in (small_policy(constrain="admissible"), RandomPolicy() if name == "tree" else wavering):
         one, two, few = (
-            collect(name, policy=policy, processes=processes, groups=4, iteration=1, max_live=live, **options)
+            collect(name, policy=policy, processes=processes, iteration=1, max_live=live, **options)
             for processes, live in ((1, 256), (2, 256), (1, 3))
         )
         assert what_was_said(one) == what_was_said(two) == what_was_said(few)
         assert without_time(one) == without_time(two) == without_time(few)
         if not isinstance(policy, HFPolicy):
             assert one.groups == two.groups == few.groups
-        assert one.groups != collect(name, policy=policy, groups=4, iteration=2, **options).groups
+        assert one.groups != collect(name, policy=policy, iteration=2, **options).groups
 
 
 @every_kind
@@ -439,7 +439,7 @@ class TestEntropy:
         forks = 0
         for iteration in range(12):
             rollout = collect(
-                "entropy", policy=Unsure((1.0,) * LIMIT), groups=8, group_size=12, initial=1, rule="chance",
+                "entropy", policy=Unsure((1.0,) * LIMIT), groups=8, group_size=2, initial=1, rule="chance",
                 alpha=0.25, max_depth=1, iteration=iteration,
             )  # fmt: skip
             forks += sum(depths_of_forks(group)[1] == 1 for group in rollout.groups)
