@@ -38,7 +38,7 @@ METHODS = {
     "vineppo:forks=4+every=5": 2,
 }
 COUNTS = ("fresh_paths", "forks", "env_steps", "generated_tokens", "restored_steps", "lost_branches")
-ENV = {"max_episode_steps": 20, "data": "builtin"}
+ENV: dict[str, Any] = {"max_episode_steps": 20, "data": "builtin"}
 
 
 def warm_policy() -> HFPolicy:
