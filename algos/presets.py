@@ -62,7 +62,7 @@ PRESETS: Mapping[str, Preset] = {
         "ours: a history for each task, no reward for reaching states that were given up, the likelier of equals",
         {
             **{**_3SPO, "kl_coef": 0.0, "format_penalty": 0.0},
-            **{"scope": "task", "given_up": "unresolved", "ties": "frequency"},
+            **{"scope": "task", "state": "state", "given_up": "unresolved", "ties": "frequency"},
         },
     ),
     "3spo_task": Preset(

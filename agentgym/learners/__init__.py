@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from agentgym.learners.buffers import SuccessBuffer as SuccessBuffer
+from agentgym.learners.state_store import StateStore as StateStore
 
 if TYPE_CHECKING:
     from agentgym.learners.columns import EntropyColumn as EntropyColumn
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agentgym.learners.columns import ReplayedLogprobs as ReplayedLogprobs
     from agentgym.learners.critic import Critic as Critic
 
-__all__ = ["Critic", "EntropyColumn", "ReferenceColumn", "ReplayedLogprobs", "SuccessBuffer"]
+__all__ = ["Critic", "EntropyColumn", "ReferenceColumn", "ReplayedLogprobs", "StateStore", "SuccessBuffer"]
 
 # Imported on first use: collectors keep their buffers here, and playing needs no torch.
 _WITH_TORCH = {

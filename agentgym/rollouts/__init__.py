@@ -19,6 +19,7 @@ from agentgym.rollouts.runner import Point as Point
 from agentgym.rollouts.runner import Start as Start
 from agentgym.rollouts.runner import run_branches as run_branches
 from agentgym.rollouts.runner import run_episodes as run_episodes
+from agentgym.rollouts.search import SearchCollector as SearchCollector
 from agentgym.rollouts.tasks import TaskPool as TaskPool
 from agentgym.rollouts.tasks import select_tasks as select_tasks
 from agentgym.rollouts.tree import TreeCollector as TreeCollector
@@ -38,6 +39,7 @@ __all__ = [
     "Point",
     "ReplayCollector",
     "Rollout",
+    "SearchCollector",
     "Start",
     "TaskPool",
     "TreeCollector",
