@@ -245,7 +245,7 @@ PRESETS: Mapping[str, Preset] = {
     "vineppo_released": Preset(
         "vineppo",
         "VinePPO's released configuration for MATH, DeepSeekMath 7B: nine forks, whitened, KL in the loss",
-        {"forks": 9, "gamma": 1.0, "whiten": True, "clip_low": 0.2, "clip_high": 0.2, "kl_coef": 1e-4},
+        {"forks": 9, "whiten": True, "clip_low": 0.2, "clip_high": 0.2, "kl_coef": 1e-4},
     ),
 }
 """Published settings by name, on the unit reward scale; ``get_algorithm`` takes these names too."""

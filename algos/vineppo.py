@@ -3,23 +3,21 @@
 Paper: VinePPO: Refining Credit Assignment in RL Training of LLMs, arXiv 2410.01679, section 4.
 
     V(s) = 1/K Σₖ return from s on of a fork that plays on from s
-    Aₜ   = rₜ + γ V(sₜ₊₁) - V(sₜ)
+    Aₜ   = rₜ + V(sₜ₊₁) - V(sₜ)                     γ = 1
 
 There is no critic: the world is put back to each state of an episode and K auxiliary episodes are played from it, which
 are not trained on. The means are unbiased for forks that are independent samples, so re-seeded after the restore, and
 independent of the credited episode.
 
-Notation (paper → name): K, 9 in the released configuration → ``forks``; γ → ``gamma``; V(sₜ) → row column ``mc_value``;
-V(sₜ₊₁) → row column ``mc_next_value``, both brought by the collector ``vine``; a reasoning step → a row, one decision.
+Notation (paper → name): K, 9 in the released configuration → ``forks``; V(sₜ) → row column ``mc_value``; V(sₜ₊₁) → row
+column ``mc_next_value``, both brought by the collector ``vine``; a reasoning step → a row, one decision.
 
 Deviations:
-    1. The paper has γ = 1, and the values that ``vine`` brings are of undiscounted returns; with another γ they should
-       be discounted alike.
-    2. Behind the end of the task V is 0, as in the paper. Where a limit cut an episode off, the column may say what was
+    1. Behind the end of the task V is 0, as in the paper. Where a limit cut an episode off, the column may say what was
        still to come; the paper counts a response that ran out of tokens as over, and so does ``vine``.
-    3. Whitening over the batch is what the released configuration does; it is over decisions here, over tokens there.
-    4. Forks at every state cost most of a run; ``every`` plays fewer (our option).
-    5. The released code gives a step's advantage to its end token too; here all tokens of a row have it.
+    2. Whitening over the batch is what the released configuration does; it is over decisions here, over tokens there.
+    3. Forks at every state cost most of a run; ``every`` plays fewer (our option).
+    4. The released code gives a step's advantage to its end token too; here all tokens of a row have it.
 """
 
 from __future__ import annotations
@@ -49,8 +47,6 @@ class VinePPOConfig(AlgorithmConfig):
     """K: auxiliary episodes played from each state."""
     every: int = Field(1, ge=1)
     """States before decisions 0, every, 2 every, ... have forks; decisions between two share what they changed."""
-    gamma: float = Field(1.0, ge=0, le=1)
-    """γ: discount of the value of the next state."""
     whiten: bool = True
     """Whether to give the advantages of the whole batch mean 0 and standard deviation 1."""
     forking: Forking = Forking()
@@ -97,7 +93,7 @@ class VinePPO(Algorithm[VinePPOConfig]):
         """
         value, after = self.read(batch, "mc_value"), self.read(batch, "mc_next_value")
         ahead = np.where(batch.terminated, 0.0, after)
-        advantage = batch.reward + self.config.gamma * ahead - value
+        advantage = batch.reward + ahead - value
         credited = (whiten(advantage) if self.config.whiten else advantage).astype(np.float32)
         return Credit(credited, {"mc": credited}, _diagnostics(value, advantage))
 
