@@ -22,8 +22,8 @@ MAX_ELEMENT: Final = 1 << 26
 """Characters of the largest element that is read; what is longer is refused before it fills the memory."""
 
 _CHUNK: Final = 1 << 20
-# A decoding error this near to the end of the window may come from its end, not from the file. The decoder looks at most
-# 12 characters ahead, at the escapes of a surrogate pair.
+# A decoding error this near to the end of the window may come from its end, not from the file: the decoder looks at
+# most 12 characters ahead, at the escapes of a surrogate pair.
 _MARGIN: Final = 16
 _SPACE: Final = " \t\n\r"
 

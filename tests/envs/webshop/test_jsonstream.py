@@ -96,5 +96,5 @@ def test_a_value_that_never_ends_is_refused_before_it_fills_the_memory(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere.json cannot be read"):
+    with pytest.raises(DataError, match=r"nowhere\.json cannot be read"):
         list(read_elements(tmp_path / "nowhere.json"))
