@@ -98,6 +98,8 @@ def write_array(folder: Path, name: str, values: Any, dtype: str) -> None:
 class TextWriter:
     """Write texts one by one; `MappedFolder.texts` reads them by their number.
 
+    A context manager: the offsets, without which there is nothing to read, are written where its block ends.
+
     Args:
         folder: Where ``<name>.blob`` and ``<name>.npy`` go.
         name: Of the two files.
@@ -120,14 +122,15 @@ class TextWriter:
         self._lengths.append(np.array(self._recent, dtype=np.uint32))
         self._recent.clear()
 
-    def close(self) -> None:
-        """Write the offsets; without this there is nothing to read."""
+    def __enter__(self) -> TextWriter:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._file.close()
-        self._pack()
-        lengths = np.concatenate(self._lengths)
-        offsets = np.zeros(len(lengths) + 1, dtype="<i8")
-        np.cumsum(lengths, dtype=np.int64, out=offsets[1:])
-        write_array(self._folder, self._name, offsets, "<i8")
+        if error is None:
+            self._pack()
+            lengths = np.concatenate(self._lengths)
+            write_array(self._folder, self._name, np.r_[0, np.cumsum(lengths, dtype=np.int64)], "<i8")
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ BLOCK: Final = 1 << 22
 
 
 class PostingsWriter:
-    """Collect the terms of documents; `close` writes the inverted lists.
+    """Collect the terms of documents; `write` writes the inverted lists. A context manager, which closes scratch files.
 
     What is written, with T terms, N documents, P postings and K kinds of them:
 
@@ -76,11 +76,18 @@ class PostingsWriter:
             values.tofile(self._files[name])
             del values[:]
 
-    def close(self) -> dict[str, int]:
-        """Write the inverted lists, and return what they hold, for the manifest."""
-        self._flush()
+    def __enter__(self) -> PostingsWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
+
+    def write(self) -> dict[str, int]:
+        """Write the inverted lists, after the last document, and return what they hold, for the manifest."""
+        self._flush()
+        for file in self._files.values():
+            file.flush()
         lengths = np.asarray(self._lengths, dtype=np.int64)
         rank = self._write_terms()
         kinds, totals = self._survey(lengths, len(rank))
@@ -97,12 +104,11 @@ class PostingsWriter:
         """Write the terms in order; return the place of each in that order, by the number it has had so far."""
         sorted_terms = sorted((encode(term), number) for term, number in self._vocabulary.items())
         self._vocabulary.clear()
-        writer = TextWriter(self._folder, "terms")
         rank = np.empty(len(sorted_terms), dtype=np.int64)
-        for place, (term, number) in enumerate(sorted_terms):
-            writer.add(term)
-            rank[number] = place
-        writer.close()
+        with TextWriter(self._folder, "terms") as writer:
+            for place, (term, number) in enumerate(sorted_terms):
+                writer.add(term)
+                rank[number] = place
         return rank
 
     def _blocks(self) -> Iterator[tuple[npt.NDArray[np.int32], ...]]:

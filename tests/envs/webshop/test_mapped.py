@@ -20,10 +20,9 @@ ANY_TEXT = st.text(st.characters(), max_size=12)  # lone surrogates included
 
 def build(target: Path, texts: list[str]) -> MappedFolder:
     with new_folder(target, HEADER) as (folder, content):
-        writer = TextWriter(folder, "texts")
-        for text in texts:
-            writer.add(encode(text))
-        writer.close()
+        with TextWriter(folder, "texts") as writer:
+            for text in texts:
+                writer.add(encode(text))
         write_array(folder, "order", sorted(range(len(texts)), key=lambda i: encode(texts[i])), "<i4")
         content["count"] = len(texts)
     return MappedFolder(target, "things", 3)
@@ -112,10 +111,10 @@ def test_postings_are_those_of_a_plain_loop(
     target = tmp_path_factory.mktemp("folder") / "new"
     with pytest.MonkeyPatch.context() as patch, new_folder(target, HEADER) as (folder, content):
         patch.setattr(postings, "BLOCK", block)
-        writer = PostingsWriter(folder, lambda length: length // 2)
-        for document in documents:
-            writer.add(document)
-        content |= writer.close()
+        with PostingsWriter(folder, lambda length: length // 2) as writer:
+            for document in documents:
+                writer.add(document)
+            content |= writer.write()
     mapped = MappedFolder(target, "things", 3)
     terms, lists = mapped.texts("terms"), mapped.array("lists")
     found = {
@@ -141,10 +140,9 @@ def test_postings_are_the_same_whatever_the_size_of_a_block(tmp_path: Path, monk
     made = []
     for block in (64, 1 << 20):
         monkeypatch.setattr(postings, "BLOCK", block)
-        with new_folder(tmp_path / str(block), HEADER) as (folder, _):
-            writer = PostingsWriter(folder, int)
+        with new_folder(tmp_path / str(block), HEADER) as (folder, _), PostingsWriter(folder, int) as writer:
             for document in documents:
                 writer.add(document)
-            writer.close()
+            writer.write()
         made.append(MappedFolder(tmp_path / str(block), "things", 3).manifest)
     assert made[0] == made[1]
