@@ -18,10 +18,11 @@ from typing import Final
 
 __all__ = ["STOP_WORDS", "stem", "terms"]
 
-STOP_WORDS: Final = frozenset(
+_STOP: Final = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
+    "to was will with"
 )
+STOP_WORDS: Final = frozenset(_STOP.split())
 """The 33 words that Lucene's English analyser drops."""
 
 _MAX_WORD: Final = 255  # Lucene cuts longer words into pieces of this length
@@ -80,15 +81,14 @@ def terms(text: str) -> list[str]:
 
 # The stemmer of M. F. Porter ("An algorithm for suffix stripping", 1980), with the changes its author published later:
 # "bli" for "abli", and "logi". Each step lists (ending, replacement); the first ending that fits decides the step.
-_STEP_2: Final = tuple(
-    pair.split(":")
-    for pair in (
-        "ational:ate tional:tion enci:ence anci:ance izer:ize bli:ble alli:al entli:ent eli:e ousli:ous ization:ize "
-        "ation:ate ator:ate alism:al iveness:ive fulness:ful ousness:ous aliti:al iviti:ive biliti:ble logi:log"
-    ).split()
+_SECOND: Final = (
+    "ational:ate tional:tion enci:ence anci:ance izer:ize bli:ble alli:al entli:ent eli:e ousli:ous ization:ize "
+    "ation:ate ator:ate alism:al iveness:ive fulness:ful ousness:ous aliti:al iviti:ive biliti:ble logi:log"
 )
-_STEP_3: Final = tuple(pair.split(":") for pair in "icate:ic ative: alize:al iciti:ic ical:ic ful: ness:".split())
-_STEP_4: Final = "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split()
+_THIRD: Final = "icate:ic ative: alize:al iciti:ic ical:ic ful: ness:"
+_FOURTH: Final = "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize"
+_REPLACED: Final = tuple(tuple(pair.split(":") for pair in step.split()) for step in (_SECOND, _THIRD))
+_REMOVED: Final = tuple(_FOURTH.split())
 _VOWELS: Final = frozenset("aeiou")
 
 
@@ -128,7 +128,7 @@ def stem(word: str) -> str:
     word = _past(word)
     if word.endswith("y") and "v" in _shape(word[:-1]):
         word = word[:-1] + "i"
-    for table in (_STEP_2, _STEP_3):
+    for table in _REPLACED:
         for ending, replacement in table:
             if word.endswith(ending):
                 root = word[: -len(ending)]
@@ -158,7 +158,7 @@ def _past(word: str) -> str:
 
 
 def _strip(word: str) -> str:
-    for ending in _STEP_4:
+    for ending in _REMOVED:
         if word.endswith(ending):
             root = word[: -len(ending)]
             if ending == "ion" and not root.endswith(("s", "t")):

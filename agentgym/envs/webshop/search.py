@@ -22,7 +22,7 @@ import numpy.typing as npt
 from agentgym.envs.webshop.analysis import terms
 from agentgym.envs.webshop.products import Product
 
-__all__ = ["B", "K1", "KeywordIndex", "document_text", "idf", "length_code", "norms", "term_scores", "top"]
+__all__ = ["K1", "B", "KeywordIndex", "document_text", "idf", "length_code", "norms", "term_scores", "top"]
 
 K1: Final = 0.9
 B: Final = 0.4
