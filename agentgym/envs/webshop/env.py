@@ -7,6 +7,8 @@ import os
 import re
 from typing import Any, Final, NamedTuple
 
+from agentgym.envs.webshop.expert import ShoppingExpert, known_action
+from agentgym.envs.webshop.expert import ShoppingExpert, known_action
 from agentgym.envs.webshop.generator import ShopConfig
 from agentgym.envs.webshop.pages import MODES, Page, done_page, parse_action
 from agentgym.envs.webshop.products import Goal
@@ -20,6 +22,7 @@ from agentgym.text_env import Status, TextEnv
 __all__ = ["WebShopEnv"]
 
 _BUY: Final = "buy now"
+_STEPS: Final = 15
 _PRICE_CLAUSE = re.compile(r",? and price lower than [\d.]+ dollars$")
 _UNSEARCHABLE = re.compile(r"[\[\]\s]+")
 
@@ -101,6 +104,7 @@ class WebShopEnv(TextEnv):
         self._goal: Goal | None = None
         self._place = START
         self._purchase: Purchase | None = None
+        self._expert: ShoppingExpert | None = None
 
     @property
     def tasks(self) -> tuple[str, ...] | None:
@@ -144,12 +148,58 @@ class WebShopEnv(TextEnv):
         self._place, self._purchase = START, None
         return self._show()
 
+    def expert_action(self, searching: bool = True) -> str:
+        """Return what an expert would do now.
+
+        Args:
+            searching: Whether the expert goes by what pages say, as any customer must; ask it every step. Otherwise it
+                knows the product in mind and its options and takes the shortest way to them.
+
+        Raises:
+            EnvironmentFault: If no episode is running.
+        """
+        if self._over:
+            raise EnvironmentFault("the expert needs a running episode: call reset() first")
+        goal, place = self.customer_goal, self._place
+        actions = self._status().admissible or ()
+        if searching:
+            self._expert = self._expert or ShoppingExpert()
+            return self._expert.act(self.page.with_instruction(self.goal), self.goal, actions)
+        links = [name.upper() for name, click in self.page.clickables.items() if click.kind == "product"]
+        open_now = place.product >= 0 and self._shop.catalogue.product(place.product).asin == goal.asin
+        options = [value for _, value in place.options] if open_now else None
+        return known_action(goal, links if place.kind == "results" else None, options, actions)
+
     def _start(self, goal: Goal) -> None:
         self._goal = goal
+        self._expert = None
         text = _UNSEARCHABLE.sub(" ", goal.instruction).strip().lower()
         found = dict.fromkeys((text, _PRICE_CLAUSE.sub("", text)))
         self._searches = tuple(f"search[{query}]" for query in found if query)
         self._named = value_hash([self._source, goal.asin, goal.instruction, goal.attributes, goal.options])
+
+    def expert_action(self, searching: bool = True) -> str:
+        """Return what an expert would do now.
+
+        Args:
+            searching: Whether the expert acts only on what pages have shown it; ask it every step. Otherwise it knows
+                the product in mind and takes the shortest way to it.
+
+        Raises:
+            EnvironmentFault: If no episode is running.
+        """
+        goal = self.customer_goal
+        if self._purchase is not None:
+            raise EnvironmentFault("there is nothing left to do for the expert: call reset() first")
+        admissible = self._shop.page(self._place).admissible
+        if not searching:
+            opened = self._place.product
+            asin = None if opened < 0 else self._shop.catalogue.product(opened).asin
+            return known_action(goal, asin, [value for _, value in self._place.options], admissible)
+        if self._expert is None:
+            steps = None if self.spec is None else self.spec.max_episode_steps
+            self._expert = ShoppingExpert(steps or _STEPS)
+        return self._expert.act(self.page.with_instruction(self.goal), self.goal, admissible)
 
     def _act(self, action: str) -> tuple[str, float, bool, bool]:
         parsed = parse_action(action)

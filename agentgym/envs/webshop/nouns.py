@@ -21,14 +21,14 @@ _CACHED: Final = 1 << 15
 _WORD = re.compile(r"[^\W\d_]\w*")
 _NO_NOUNS: Final = (
     "a about above adjustable after all also an and any are as at available be best better big black both but by can "
-    "comfortable compatible cool cute deep detachable different disposable double down durable each easy elegant every "
-    "extra fashionable fast fine first flat for foldable free from full funny good great has have high hot ideal if in "
-    "into is it its just large last led less long loose low made make many men mini more most multiple natural new nice "
-    "no non not of off old on one only open or organic other our out over own per perfect personalized plus portable pre "
-    "professional reusable round safe same several sexy short single slim small soft solid some square stainless strong "
-    "such super than that the their them then there these they thick thin this those three tiny to top two ultra under "
-    "unique universal up use used various very vintage warm was waterproof we when which while white wide will wireless "
-    "with within without you your"
+    "comfortable compatible cool cute deep detachable different disposable double down durable each easy elegant "
+    "every extra fashionable fast fine first flat foldable for free from full funny good great has have high hot "
+    "ideal if in into is it its just large last led less long loose low made make many men mini more most multiple "
+    "natural new nice no non not of off old on one only open or organic other our out over own per perfect "
+    "personalized plus portable pre professional reusable round safe same several sexy short single slim small soft "
+    "solid some square stainless strong such super than that the their them then there these they thick thin this "
+    "those three tiny to top two ultra under unique universal up use used various very vintage warm was waterproof we "
+    "when which while white wide will wireless with within without you your"
 )
 _SKIPPED: Final = frozenset(_NO_NOUNS.split())
 

@@ -190,8 +190,8 @@ def item_page(product: Product, show_attributes: bool = False) -> Page:
     shown = SUB_PAGES if show_attributes else SUB_PAGES[:-1]
     pieces += [_Piece("button", name) for name in (*map(str.capitalize, shown), "Buy Now")]
     # A value that two options share belongs to the last of them, as in the original.
-    values = {value: Click("option", name) for name, found in product.options.items() for value in found}
-    return Page(_OPENING, pieces, {**_buttons(pieces), **values})
+    choices = {value: Click("option", name) for name, values in product.options.items() for value in values}
+    return Page(_OPENING, pieces, {**_buttons(pieces), **choices})
 
 
 def sub_page(product: Product, name: str) -> Page:
