@@ -8,7 +8,6 @@ import re
 from typing import Any, Final, NamedTuple
 
 from agentgym.envs.webshop.expert import ShoppingExpert, known_action
-from agentgym.envs.webshop.expert import ShoppingExpert, known_action
 from agentgym.envs.webshop.generator import ShopConfig
 from agentgym.envs.webshop.pages import MODES, Page, done_page, parse_action
 from agentgym.envs.webshop.products import Goal
@@ -148,28 +147,6 @@ class WebShopEnv(TextEnv):
         self._place, self._purchase = START, None
         return self._show()
 
-    def expert_action(self, searching: bool = True) -> str:
-        """Return what an expert would do now.
-
-        Args:
-            searching: Whether the expert goes by what pages say, as any customer must; ask it every step. Otherwise it
-                knows the product in mind and its options and takes the shortest way to them.
-
-        Raises:
-            EnvironmentFault: If no episode is running.
-        """
-        if self._over:
-            raise EnvironmentFault("the expert needs a running episode: call reset() first")
-        goal, place = self.customer_goal, self._place
-        actions = self._status().admissible or ()
-        if searching:
-            self._expert = self._expert or ShoppingExpert()
-            return self._expert.act(self.page.with_instruction(self.goal), self.goal, actions)
-        links = [name.upper() for name, click in self.page.clickables.items() if click.kind == "product"]
-        open_now = place.product >= 0 and self._shop.catalogue.product(place.product).asin == goal.asin
-        options = [value for _, value in place.options] if open_now else None
-        return known_action(goal, links if place.kind == "results" else None, options, actions)
-
     def _start(self, goal: Goal) -> None:
         self._goal = goal
         self._expert = None
@@ -182,24 +159,23 @@ class WebShopEnv(TextEnv):
         """Return what an expert would do now.
 
         Args:
-            searching: Whether the expert acts only on what pages have shown it; ask it every step. Otherwise it knows
-                the product in mind and takes the shortest way to it.
+            searching: Whether the expert goes by what pages say, as any customer must; ask it every step. Otherwise it
+                knows the product in mind and its options and takes the shortest way to them.
 
         Raises:
             EnvironmentFault: If no episode is running.
         """
-        goal = self.customer_goal
-        if self._purchase is not None:
-            raise EnvironmentFault("there is nothing left to do for the expert: call reset() first")
-        admissible = self._shop.page(self._place).admissible
-        if not searching:
-            opened = self._place.product
-            asin = None if opened < 0 else self._shop.catalogue.product(opened).asin
-            return known_action(goal, asin, [value for _, value in self._place.options], admissible)
-        if self._expert is None:
-            steps = None if self.spec is None else self.spec.max_episode_steps
-            self._expert = ShoppingExpert(steps or _STEPS)
-        return self._expert.act(self.page.with_instruction(self.goal), self.goal, admissible)
+        if self._over:
+            raise EnvironmentFault("the expert needs a running episode: call reset() first")
+        admissible = self.page.admissible
+        if searching:
+            if self._expert is None:
+                limit = None if self.spec is None else self.spec.max_episode_steps
+                self._expert = ShoppingExpert(limit or _STEPS)
+            return self._expert.act(self.page.with_instruction(self.goal), self.goal, admissible)
+        place = self._place
+        opened = self._shop.catalogue.product(place.product).asin if place.product >= 0 else None
+        return known_action(self.customer_goal, opened, [value for _, value in place.options], admissible)
 
     def _act(self, action: str) -> tuple[str, float, bool, bool]:
         parsed = parse_action(action)

@@ -56,12 +56,12 @@ _NAMES: Final = {"neutral": "color", "shoes": "size", "bottle": "volume", "bed":
 OPTION_PHRASES: Final[Mapping[str, str]] = {
     "color": "in {}",
     "size": "in size {}",
-    "volume": "in the {} bottle",
+    "volume": "with a volume of {}",
     "pack": "as a {} pack",
     "scent": "with {} scent",
     "flavor": "in {} flavor",
     "storage": "with {} of storage",
-    "length": "{} long",
+    "length": "with a length of {}",
 }
 """How a customer speaks of an option."""
 
