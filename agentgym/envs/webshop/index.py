@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,7 +29,7 @@ from agentgym.envs.webshop.products import Product, Review
 from agentgym.envs.webshop.search import idf, norms, term_scores, top
 from agentgym.errors import DataError
 
-__all__ = ["FORMAT", "VERSION", "MappedCatalogue", "open_index", "pack_product"]
+__all__ = ["FORMAT", "VERSION", "DrawnPrices", "MappedCatalogue", "open_index", "pack_product"]
 
 FORMAT: Final = "agentgym.webshop.index"
 VERSION: Final = 1
@@ -112,7 +113,7 @@ class MappedCatalogue:
         self.path = Path(path).absolute()
         self._folder = folder = MappedFolder(self.path, FORMAT, VERSION)
         self._products, self._asins = folder.texts("products"), folder.texts("asins")
-        self._order, self._ranks = folder.array("order"), folder.array("ranks")
+        self._order, self._ranks, self._prices = (folder.array(name) for name in ("order", "ranks", "prices"))
         self._terms, self._lists = folder.texts("terms"), folder.array("lists")
         self._documents, self._kinds = folder.array("documents"), folder.array("kinds")
         self._counts, self._peaks = folder.array("counts").astype(np.float32), folder.array("peaks")
@@ -168,6 +169,17 @@ class MappedCatalogue:
             return _unpack_product(data)
         except (TypeError, ValueError) as error:
             raise DataError(f"product {index} of {self.path} cannot be read: {error}. Build the index again.") from None
+
+    def draw_prices(self, generator: random.Random) -> DrawnPrices:
+        """Return what each product costs: its price, or a draw from its range, as the catalogue in memory draws it.
+
+        Args:
+            generator: Where draws come from, in the order of the products.
+        """
+        drawn = np.array(self._prices[:, 0])
+        for number in np.flatnonzero(~np.isnan(self._prices[:, 1])).tolist():
+            drawn[number] = generator.uniform(*self._prices[number].tolist())
+        return DrawnPrices(self, drawn)
 
     def index_of(self, asin: str) -> int:
         """Return the number of the product with this identifier, upper case.
@@ -251,6 +263,27 @@ def _least(scores: npt.NDArray[np.float32], limit: int) -> float:
     if len(scores) < limit:
         return 0.0
     return float(np.partition(scores, len(scores) - limit)[len(scores) - limit]) * (1 - _ROUNDING)
+
+
+class DrawnPrices(Mapping[str, float]):
+    """What each product of a catalogue on disk costs, in dollars, by identifier; eight bytes a product.
+
+    Args:
+        catalogue: The catalogue.
+        drawn: The prices, float64 [N], by number.
+    """
+
+    def __init__(self, catalogue: MappedCatalogue, drawn: npt.NDArray[np.float64]) -> None:
+        self._catalogue, self._drawn = catalogue, drawn
+
+    def __getitem__(self, asin: str) -> float:
+        return float(self._drawn[self._catalogue.index_of(asin)])
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._catalogue.product(number).asin for number in range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._drawn)
 
 
 @lru_cache(maxsize=8)

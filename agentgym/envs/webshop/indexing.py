@@ -1,32 +1,204 @@
 """Writes the index of a catalogue: products, identifiers, and the lists that searches read.
 
-Products come one at a time and leave the memory again, so that the million of the original's full files needs no more
-of it than the vocabulary and a block of postings.
+The original's full files hold 1.18 million products in 5 GB of JSON. They are read once, an element at a time, and what
+they say leaves the memory again: what is kept is the vocabulary, the identifiers, and a block of postings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import math
+import os
+import shutil
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from agentgym.envs.webshop.analysis import terms
 from agentgym.envs.webshop.index import FORMAT, VERSION, pack_product
-from agentgym.envs.webshop.mapped import TextWriter, encode, new_folder, write_array
+from agentgym.envs.webshop.jsonstream import read_elements, read_members
+from agentgym.envs.webshop.mapped import (
+    TextWriter,
+    decode,
+    encode,
+    new_folder,
+    read_array,
+    read_texts,
+    write_array,
+)
+from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
 from agentgym.envs.webshop.postings import PostingsWriter
 from agentgym.envs.webshop.products import Product
+from agentgym.envs.webshop.records import product_of, unique
 from agentgym.envs.webshop.search import document_text, length_code, norms
-from agentgym.errors import DataError
+from agentgym.errors import ConfigError, DataError, unknown_name
 
-__all__ = ["write_index"]
+__all__ = ["NOUNS", "build_index", "write_index"]
 
+NOUNS: Final = ("auto", "tagger", "plain")
+
+_FILES: Final = {
+    "items_shuffle.json": ("full", "items_ins_v2.json"),
+    "items_shuffle_1000.json": ("small", "items_ins_v2_1000.json"),
+}
+"""The original's products files, with the name of the catalogue and the file of attributes that belongs to each."""
+
+_REVIEWS: Final = "reviews.json"
+_LISTED_NOUNS: Final = "title_nouns_1k_spacy3.8.json"
 _TERMS: Final = 1 << 12  # lists that are looked through at a time
 
 
+def build_index(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    *,
+    nouns: Literal["auto", "tagger", "plain"] = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Index the original's files; the index appears when it is whole, and not at all if anything fails.
+
+    Args:
+        source: The products file (a JSON array of raw products), or the folder it lies in. The file of attributes
+            lies beside it, and reviews and title nouns may.
+        target: The folder to make; None for ``index`` beside the products file, where `gymnasium.make` looks for it.
+        nouns: Who finds the nouns of titles that are not on file: ``tagger`` (spaCy, the original's, about an hour for
+            a million titles), ``plain`` (a list of words, whose rewards are near the original's), or ``auto``: the
+            tagger if it is installed.
+        progress: Called with the number of products that are done, now and then.
+
+    Returns:
+        The folder of the index.
+
+    Raises:
+        ConfigError: If a name is unknown, ``target`` exists, or the source holds no products file.
+        DataError: If a file is truncated, foreign or malformed.
+    """
+    if nouns not in NOUNS:
+        raise unknown_name("way to find nouns", nouns, NOUNS)
+    products = _find_products(Path(source).expanduser())
+    folder = products.parent
+    name, attributes = _FILES.get(products.name, ("own", "items_ins_v2.json"))
+    place = Path(target).expanduser() if target is not None else folder / "index"
+    tagger = None if nouns == "plain" else find_tagger()
+    if nouns == "tagger" and tagger is None:
+        raise ConfigError("nouns='tagger' needs spaCy and its small English model: pip install 'agentgym-sdk[webshop]'")
+    listed = dict(read_members(folder / _LISTED_NOUNS)) if (folder / _LISTED_NOUNS).is_file() else {}
+    tag = _Tagged(tagger or plain_nouns, listed, exact=tagger is not None)
+    if place.exists():
+        raise ConfigError(f"{place} exists; name a new folder, or remove it first")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        _spooled(place.with_name(f".{place.name}.{os.getpid()}.attributes"), _members(folder / attributes)) as known,
+        _spooled(place.with_name(f".{place.name}.{os.getpid()}.reviews"), _reviews(folder / _REVIEWS)) as reviews,
+    ):
+        records = (
+            product_of(record, f"{products}, product {number}", _entry(known, record), _entry(reviews, record))
+            for number, record in enumerate(read_elements(products))
+        )
+        found = ((product, tag(product)) for product in unique(records))
+        write_index(place, _counted(found, progress), name=name, exact_nouns=lambda: tag.exact)
+    return place
+
+
+def _find_products(source: Path) -> Path:
+    if source.is_file():
+        return source
+    for name in _FILES:
+        if (source / name).is_file():
+            return source / name
+    raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_FILES)}")
+
+
+def _counted(
+    found: Iterable[tuple[Product, Sequence[str]]], progress: Callable[[int], None] | None
+) -> Iterator[tuple[Product, Sequence[str]]]:
+    for number, item in enumerate(found):
+        if progress is not None and number % 1000 == 0:
+            progress(number)
+        yield item
+
+
+class _Tagged:
+    """Nouns of products: those on file, then the tagger's."""
+
+    def __init__(self, tag: Callable[[str], Sequence[str]], listed: dict[str, Any], exact: bool) -> None:
+        self._tag, self._listed, self._tags_exactly = tag, listed, exact
+        self.exact = True
+
+    def __call__(self, product: Product) -> Sequence[str]:
+        nouns = self._listed.get(product.asin)
+        if nouns is None:
+            self.exact &= self._tags_exactly
+            return self._tag(product.title)
+        if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
+            raise DataError(f"{_LISTED_NOUNS}: the nouns of {product.asin!r} must be a list of texts")
+        return nouns
+
+
+# Files beside the products, looked up by identifier -------------------------------------------------------------------
+
+
+def _members(path: Path) -> Iterator[tuple[str, Any]]:
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: the products' attributes are read from it")
+    return read_members(path)
+
+
+def _reviews(path: Path) -> Iterator[tuple[str, Any]]:
+    for number, entry in enumerate(read_elements(path) if path.is_file() else ()):
+        if not isinstance(entry, dict) or not isinstance(entry.get("asin"), str):
+            raise DataError(f"{path}, element {number}: must be an object with an 'asin'")
+        yield entry["asin"], entry
+
+
+class _Spool:
+    """Entries by identifier, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._keys, self._values = read_texts(folder, "keys"), read_texts(folder, "values")
+        self._numbers = read_array(folder, "numbers")
+
+    def get(self, key: str) -> Any:
+        place = self._keys.find(encode(key))
+        return None if place < 0 else json.loads(decode(self._values[self._numbers[place]]))
+
+
+@contextmanager
+def _spooled(scratch: Path, members: Iterator[tuple[str, Any]]) -> Iterator[_Spool]:
+    """Write entries to a scratch folder, from which they are read by identifier; of equal ones the last counts."""
+    scratch.mkdir()
+    try:
+        keys: dict[bytes, int] = {}
+        with TextWriter(scratch, "values") as values:
+            for number, (key, value) in enumerate(members):
+                values.add(encode(json.dumps(value, ensure_ascii=False)))
+                keys[encode(key)] = number
+        sorted_keys = sorted(keys.items())
+        keys.clear()
+        with TextWriter(scratch, "keys") as writer:
+            for name, _ in sorted_keys:
+                writer.add(name)
+        write_array(scratch, "numbers", [number for _, number in sorted_keys], "<i8")
+        del sorted_keys
+        yield _Spool(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _entry(spool: _Spool, record: Any) -> Any:
+    asin = record.get("asin") if isinstance(record, dict) else None
+    return spool.get(asin) if isinstance(asin, str) else None
+
+
+# The index ------------------------------------------------------------------------------------------------------------
+
+
 def write_index(
-    target: Path, products: Iterable[tuple[Product, Sequence[str]]], *, name: str, exact_nouns: bool
+    target: Path, products: Iterable[tuple[Product, Sequence[str]]], *, name: str, exact_nouns: Callable[[], bool]
 ) -> None:
     """Write an index; ``target`` appears when it is whole, and not at all if anything fails.
 
@@ -34,7 +206,7 @@ def write_index(
         target: The folder to make.
         products: Each product with the nouns of its title, in the order of the catalogue.
         name: Of the catalogue; task ids begin with it.
-        exact_nouns: Whether the nouns are those of the original's tagger.
+        exact_nouns: Says, after the last product, whether all nouns are those of the original's tagger.
 
     Raises:
         ConfigError: If ``target`` exists.
@@ -42,29 +214,31 @@ def write_index(
     """
     with new_folder(target, {"format": FORMAT, "version": VERSION}) as (folder, manifest):
         asins: list[bytes] = []
+        prices = array("d")
         filled = 0
         with TextWriter(folder, "products") as records, PostingsWriter(folder, length_code) as postings:
             for product, nouns in products:
                 asins.append(encode(product.asin))
+                prices.extend((product.prices[0], product.prices[1] if len(product.prices) > 1 else math.nan))
                 records.add(pack_product(product, nouns))
                 found = terms(document_text(product))
                 filled += bool(found)
                 postings.add(found)
-            manifest |= {"name": name, "exact_nouns": exact_nouns, "products": len(asins), "filled": filled}
+            manifest |= {"name": name, "exact_nouns": exact_nouns(), "products": len(asins), "filled": filled}
             manifest |= postings.write()
-            _write_peaks(folder, manifest["tokens"] / max(filled, 1))
+        write_array(folder, "prices", np.asarray(prices).reshape(-1, 2), "<f8")
+        _write_peaks(folder, manifest)
         if not asins:
             raise DataError("a catalogue must have a product, and this one has none")
         _write_names(folder, asins)
 
 
-def _write_peaks(folder: Path, mean_length: float) -> None:
+def _write_peaks(folder: Path, manifest: dict[str, Any]) -> None:
     """Write for each term the kind of posting that gets the largest score: what a search may hope for, at most."""
-    lists, kinds, counts, lengths = (
-        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("lists", "kinds", "counts", "lengths")
-    )
+    lists, kinds, counts, lengths = (read_array(folder, name) for name in ("lists", "kinds", "counts", "lengths"))
+    by_length = norms(manifest["tokens"] / manifest["filled"] if manifest["filled"] else 1.0)
     # Whatever the weight of the term, the score rises with this number.
-    order = np.argsort(counts.astype(np.float32) * norms(mean_length or 1.0)[lengths], kind="stable")
+    order = np.argsort(counts.astype(np.float32) * by_length[lengths], kind="stable")
     place = np.empty(len(order), dtype=kinds.dtype)
     place[order] = np.arange(len(order))
     peaks = np.zeros(len(lists) - 1, dtype=kinds.dtype)

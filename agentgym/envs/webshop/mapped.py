@@ -26,7 +26,17 @@ import numpy.typing as npt
 
 from agentgym.errors import ConfigError, DataError
 
-__all__ = ["MappedFolder", "TextWriter", "Texts", "decode", "encode", "new_folder", "write_array"]
+__all__ = [
+    "MappedFolder",
+    "TextWriter",
+    "Texts",
+    "decode",
+    "encode",
+    "new_folder",
+    "read_array",
+    "read_texts",
+    "write_array",
+]
 
 MANIFEST: Final = "manifest.json"
 _CHUNK: Final = 1 << 22
@@ -220,14 +230,7 @@ class MappedFolder:
         Raises:
             DataError: If it is no array.
         """
-        path = self.path / f"{name}.npy"
-        try:
-            # An array without elements cannot be mapped. A plain view is faster to index than NumPy's memmap class.
-            with path.open("rb") as file:
-                empty = 0 in _shape(file)
-            return np.load(path, mmap_mode=None if empty else "r", allow_pickle=False).view(np.ndarray)  # type: ignore[no-any-return]
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is no array: {error}. Build the index again.") from None
+        return read_array(self.path, name)
 
     def texts(self, name: str) -> Texts:
         """Map ``<name>.blob`` and its offsets, read-only.
@@ -235,14 +238,41 @@ class MappedFolder:
         Raises:
             DataError: If the offsets do not fit the blob.
         """
-        offsets = self.array(name)
-        path = self.path / f"{name}.blob"
+        return read_texts(self.path, name)
+
+
+def read_array(folder: Path, name: str) -> Array:
+    """Map an array that `write_array` wrote, read-only.
+
+    Raises:
+        DataError: If it is no array.
+    """
+    path = folder / f"{name}.npy"
+    try:
+        # An array without elements cannot be mapped. A plain view is faster to index than NumPy's memmap class.
         with path.open("rb") as file:
-            size = path.stat().st_size
-            blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        if not len(offsets) or offsets[0] != 0 or offsets[-1] != size:
-            raise DataError(f"{path} does not fit its offsets: build the index again")
-        return Texts(blob, offsets)
+            empty = 0 in _shape(file)
+        array: Array = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False).view(np.ndarray)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no array: {error}. Build the index again.") from None
+    array.flags.writeable = False
+    return array
+
+
+def read_texts(folder: Path, name: str) -> Texts:
+    """Map texts that a `TextWriter` wrote, read-only.
+
+    Raises:
+        DataError: If the offsets do not fit the blob.
+    """
+    offsets = read_array(folder, name)
+    path = folder / f"{name}.blob"
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != size:
+        raise DataError(f"{path} does not fit its offsets: build the index again")
+    return Texts(blob, offsets)
 
 
 def _shape(file: BinaryIO) -> tuple[int, ...]:
