@@ -128,16 +128,15 @@ def find_data(data: str | os.PathLike[str] | None) -> Path | None:
             raise ConfigError(
                 f"data={str(data)!r} does not exist; name a folder of WebShop's files, or 'builtin'. {GET_DATA}"
             )
-        found = _catalogue_in(place)
+        found = _catalogue_in(place) or _catalogue_in(place / "webshop")
         if found is None:
             names = ", ".join((*SMALL_PRODUCTS, FULL_PRODUCTS))
             raise ConfigError(f"data={str(data)!r} holds no catalogue of WebShop: none of {names}. {GET_DATA}")
         return found
     for variable in ("AGENTGYM_DATA", "WEBSHOP_DATA"):
         place = Path(os.environ.get(variable, "") or os.devnull).expanduser().absolute()
-        for folder in (place / "webshop", place):
-            if folder.is_dir() and (found := _catalogue_in(folder)) is not None:
-                return found
+        if place.is_dir() and (found := _catalogue_in(place / "webshop") or _catalogue_in(place)) is not None:
+            return found
     return None
 
 
