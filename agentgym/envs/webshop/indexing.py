@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def build_index(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str] | None = None,
     *,
-    nouns: Literal["auto", "tagger", "plain"] = "auto",
+    nouns: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Index the original's files; the index appears when it is whole, and not at all if anything fails.
