@@ -103,6 +103,7 @@ class WebShopEnv(TextEnv):
         self._goal: Goal | None = None
         self._place = START
         self._purchase: Purchase | None = None
+        self._receipt: Page | None = None
         self._expert: ShoppingExpert | None = None
 
     @property
@@ -129,10 +130,7 @@ class WebShopEnv(TextEnv):
     @property
     def page(self) -> Page:
         """The page in front of the customer."""
-        if self._purchase is not None:
-            asin = self._shop.catalogue.product(self._place.product).asin
-            return done_page(asin, dict(self._place.options), self._purchase.reward)
-        return self._shop.page(self._place)
+        return self._shop.page(self._place) if self._receipt is None else self._receipt
 
     @property
     def purchase(self) -> Purchase | None:
@@ -144,7 +142,7 @@ class WebShopEnv(TextEnv):
         goal = self._goals.load(task_id)
         self.task_id, self.task_type, self.goal = task_id, goal.category, goal.instruction
         self._start(goal)
-        self._place, self._purchase = START, None
+        self._stand(START, None)
         return self._show()
 
     def _start(self, goal: Goal) -> None:
@@ -153,7 +151,8 @@ class WebShopEnv(TextEnv):
         text = _UNSEARCHABLE.sub(" ", goal.instruction).strip().lower()
         found = dict.fromkeys((text, _PRICE_CLAUSE.sub("", text)))
         self._searches = tuple(f"search[{query}]" for query in found if query)
-        self._named = value_hash([self._source, goal.asin, goal.instruction, goal.attributes, goal.options])
+        wanted = [goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper]
+        self._named = value_hash([self._source, *wanted])
 
     def expert_action(self, searching: bool = True) -> str:
         """Return what an expert would do now.
@@ -177,27 +176,35 @@ class WebShopEnv(TextEnv):
         opened = self._shop.catalogue.product(place.product).asin if place.product >= 0 else None
         return known_action(self.customer_goal, opened, [value for _, value in place.options], admissible)
 
+    def _stand(self, place: Place, purchase: Purchase | None) -> None:
+        """Take up a place, before or after the purchase."""
+        self._place, self._purchase, self._receipt = place, purchase, None
+        if purchase is not None:
+            asin = self._shop.catalogue.product(place.product).asin
+            self._receipt = done_page(asin, dict(place.options), purchase.reward)
+
     def _act(self, action: str) -> tuple[str, float, bool, bool]:
         parsed = parse_action(action)
-        there = None if parsed is None else self._carry_out(*parsed)
-        if there is None:
-            return self._show(), 0.0, False, False
-        self._place = there
-        if self._purchase is not None:
-            return self._show(), self._purchase.reward, True, True
-        return self._show(), 0.0, False, True
+        valid = parsed is not None and self._carry_out(*parsed)
+        if self._purchase is None:
+            return self._show(), 0.0, False, valid
+        return self._show(), self._purchase.reward, True, valid
 
-    def _carry_out(self, name: str, argument: str) -> Place | None:
-        """Return where an action leads, None if the original does not carry it out."""
-        argument = argument.lower()
+    def _carry_out(self, name: str, argument: str) -> bool:
+        """Carry out an action and return whether the original would."""
+        argument, place = argument.lower(), self._place
         if name == "search":
-            return self._shop.search(self._place, argument, self._draw(argument))
-        if name != "click" or argument not in self._shop.page(self._place).clickables:
-            return None
-        if argument == _BUY:
-            self._purchase = self._judge()
-            return self._place
-        return self._shop.click(self._place, argument, self._draw(self._place.query))
+            there = self._shop.search(place, argument, self._draw(argument))
+        elif name != "click" or argument not in self._shop.page(place).clickables:
+            return False
+        elif argument == _BUY:
+            self._stand(place, self._judge())
+            return True
+        else:
+            there = self._shop.click(place, argument, self._draw(place.query))
+        if there is not None:
+            self._place = there
+        return there is not None
 
     def _draw(self, query: str) -> int:
         """Return a seed for the search ``<r>``, whose results are random; other searches draw nothing."""
@@ -253,7 +260,8 @@ class WebShopEnv(TextEnv):
 
     def _set_state(self, state: _Saved | None) -> None:
         if state is None:
-            self._goal, self._place, self._purchase = None, START, None
+            self._goal = None
+            self._stand(START, None)
             return
         if state.source != self._source:
             raise SnapshotError(
@@ -261,4 +269,4 @@ class WebShopEnv(TextEnv):
                 "price_seed and show_attributes"
             )
         self._start(state.goal)
-        self._place, self._purchase = state.place, state.purchase
+        self._stand(state.place, state.purchase)
