@@ -49,7 +49,7 @@ class RewardRules:
             whose colour counts only if it is plain; False compares the value, as for human goals.
         repeated_nouns: A title's share of nouns is taken of all its nouns, repeated ones included, so that a title that
             repeats itself does not fully agree with itself; False counts each noun once.
-        plain_colours: An option counts as its first plain colour, so that ``dark red`` equals ``dark blue`` and
+        plain_colours: An option counts as its first plain colour, so that ``dark red`` equals ``dark teal`` and
             ``bored`` equals ``red``; False compares whole values.
     """
 
