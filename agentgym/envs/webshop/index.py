@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,25 @@ import numpy.typing as npt
 from agentgym.envs.webshop.analysis import terms
 from agentgym.envs.webshop.mapped import MappedFolder, decode, encode
 from agentgym.envs.webshop.products import Product, Review
+from agentgym.envs.webshop.records import Request
 from agentgym.envs.webshop.search import idf, norms, term_scores, top
 from agentgym.errors import DataError
 
-__all__ = ["FORMAT", "VERSION", "DrawnPrices", "MappedCatalogue", "open_index", "pack_product"]
+__all__ = [
+    "FORMAT",
+    "LISTED",
+    "VERSION",
+    "DrawnPrices",
+    "MappedCatalogue",
+    "open_index",
+    "pack_product",
+    "pack_request",
+]
 
 FORMAT: Final = "agentgym.webshop.index"
 VERSION: Final = 1
+LISTED: Final = ("query", "category")
+"""Fields of a product by which `MappedCatalogue.listing` finds all that share one."""
 
 _KEPT: Final = 4096  # products that a process keeps decoded
 # Single precision adds up to this relative error over a query of a hundred terms, many times over.
@@ -50,6 +62,12 @@ def pack_product(product: Product, nouns: Sequence[str]) -> bytes:
         *(product.prices, product.rating, [(review.title, review.score, review.body) for review in product.reviews]),
     ]
     return encode(json.dumps([fields, list(nouns)], ensure_ascii=False, separators=(",", ":")))
+
+
+def pack_request(request: Request) -> bytes:
+    """Return a request as a line of JSON; its kind is that of the file it goes into."""
+    fields = [request.asin, request.text, request.attributes, request.options]
+    return encode(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
 
 
 def _unpack_product(data: bytes) -> tuple[Product, tuple[str, ...]]:
@@ -170,6 +188,16 @@ class MappedCatalogue:
         except (TypeError, ValueError) as error:
             raise DataError(f"product {index} of {self.path} cannot be read: {error}. Build the index again.") from None
 
+    def requests(self, kind: Literal["synthetic", "human"]) -> Iterator[Request]:
+        """Yield what is asked of the products, in their order.
+
+        Args:
+            kind: Which requests.
+        """
+        for data in self._folder.texts(kind):
+            asin, text, attributes, options = json.loads(decode(data))
+            yield Request(asin, text, tuple(attributes), tuple(options), kind)
+
     def draw_prices(self, generator: random.Random) -> DrawnPrices:
         """Return what each product costs: its price, or a draw from its range, as the catalogue in memory draws it.
 
@@ -209,6 +237,11 @@ class MappedCatalogue:
             total[held] += scores
         best = top(total.astype(np.float32), self._ranks[candidates], limit)
         return tuple(candidates[best].tolist())
+
+    def listing(self, field: str, value: str) -> tuple[int, ...]:
+        """Return the numbers of all products whose ``query`` or ``category`` is ``value``, in order."""
+        number = self._folder.texts(field).find(encode(value))
+        return tuple(np.flatnonzero(self._folder.array(f"{field}_of") == number).tolist())
 
     def _look_up(self, query: str) -> list[_Term]:
         found = []

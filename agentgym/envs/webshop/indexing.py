@@ -11,15 +11,15 @@ import math
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from agentgym.envs.webshop.analysis import terms
-from agentgym.envs.webshop.index import FORMAT, VERSION, pack_product
+from agentgym.envs.webshop.index import FORMAT, LISTED, VERSION, pack_product, pack_request
 from agentgym.envs.webshop.jsonstream import read_elements, read_members
 from agentgym.envs.webshop.mapped import (
     TextWriter,
@@ -33,11 +33,11 @@ from agentgym.envs.webshop.mapped import (
 from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
 from agentgym.envs.webshop.postings import PostingsWriter
 from agentgym.envs.webshop.products import Product
-from agentgym.envs.webshop.records import product_of, unique
+from agentgym.envs.webshop.records import Request, human_requests, product_of, synthetic_request, unique
 from agentgym.envs.webshop.search import document_text, length_code, norms
 from agentgym.errors import ConfigError, DataError, unknown_name
 
-__all__ = ["NOUNS", "build_index", "write_index"]
+__all__ = ["NOUNS", "Item", "build_index", "write_index"]
 
 NOUNS: Final = ("auto", "tagger", "plain")
 
@@ -47,6 +47,7 @@ _FILES: Final = {
 }
 """The original's products files, with the name of the catalogue and the file of attributes that belongs to each."""
 
+_HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
 _REVIEWS: Final = "reviews.json"
 _LISTED_NOUNS: Final = "title_nouns_1k_spacy3.8.json"
 _TERMS: Final = 1 << 12  # lists that are looked through at a time
@@ -63,7 +64,7 @@ def build_index(
 
     Args:
         source: The products file (a JSON array of raw products), or the folder it lies in. The file of attributes
-            lies beside it, and reviews and title nouns may.
+            lies beside it; human instructions, reviews and title nouns may.
         target: The folder to make; None for ``index`` beside the products file, where `gymnasium.make` looks for it.
         nouns: Who finds the nouns of titles that are not on file: ``tagger`` (spaCy, the original's, about an hour for
             a million titles), ``plain`` (a list of words, whose rewards are near the original's), or ``auto``: the
@@ -91,16 +92,15 @@ def build_index(
     if place.exists():
         raise ConfigError(f"{place} exists; name a new folder, or remove it first")
     place.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _spooled(place.with_name(f".{place.name}.{os.getpid()}.attributes"), _members(folder / attributes)) as known,
-        _spooled(place.with_name(f".{place.name}.{os.getpid()}.reviews"), _reviews(folder / _REVIEWS)) as reviews,
-    ):
-        records = (
-            product_of(record, f"{products}, product {number}", _entry(known, record), _entry(reviews, record))
-            for number, record in enumerate(read_elements(products))
-        )
-        found = ((product, tag(product)) for product in unique(records))
-        write_index(place, _counted(found, progress), name=name, exact_nouns=lambda: tag.exact)
+    scratch = place.with_name(f".{place.name}.{os.getpid()}.scratch")
+    beside = {
+        "attributes": _members(folder / attributes),
+        "human": _human(folder),
+        "reviews": _reviews(folder / _REVIEWS),
+    }
+    with _spooled(scratch, beside) as spools:
+        items = _items(products, spools, tag)
+        write_index(place, _counted(items, progress), name=name, exact_nouns=lambda: tag.exact)
     return place
 
 
@@ -113,10 +113,25 @@ def _find_products(source: Path) -> Path:
     raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_FILES)}")
 
 
-def _counted(
-    found: Iterable[tuple[Product, Sequence[str]]], progress: Callable[[int], None] | None
-) -> Iterator[tuple[Product, Sequence[str]]]:
-    for number, item in enumerate(found):
+def _items(path: Path, spools: Mapping[str, _Spool], tag: Callable[[Product], Sequence[str]]) -> Iterator[Item]:
+    def product(record: Any, number: int) -> Product | None:
+        asin = record.get("asin") if isinstance(record, dict) else None
+        named, reviews = (
+            spools[name].get(asin) if isinstance(asin, str) else None for name in ("attributes", "reviews")
+        )
+        return product_of(record, f"{path}, product {number}", named, reviews)
+
+    for found in unique(product(record, number) for number, record in enumerate(read_elements(path))):
+        requests = []
+        if (entry := spools["attributes"].get(found.asin)) is not None:
+            requests.append(synthetic_request(found.asin, entry, f"{path}, attributes of {found.asin}"))
+        if (entries := spools["human"].get(found.asin)) is not None:
+            requests += human_requests(found.asin, entries, f"{path}, human instructions of {found.asin}")
+        yield Item(found, tag(found), tuple(request for request in requests if request is not None))
+
+
+def _counted(items: Iterable[Item], progress: Callable[[int], None] | None) -> Iterator[Item]:
+    for number, item in enumerate(items):
         if progress is not None and number % 1000 == 0:
             progress(number)
         yield item
@@ -148,6 +163,11 @@ def _members(path: Path) -> Iterator[tuple[str, Any]]:
     return read_members(path)
 
 
+def _human(folder: Path) -> Iterator[tuple[str, Any]]:
+    path = next((folder / name for name in _HUMAN if (folder / name).is_file()), None)
+    return iter(()) if path is None else read_members(path)
+
+
 def _reviews(path: Path) -> Iterator[tuple[str, Any]]:
     for number, entry in enumerate(read_elements(path) if path.is_file() else ()):
         if not isinstance(entry, dict) or not isinstance(entry.get("asin"), str):
@@ -168,43 +188,54 @@ class _Spool:
 
 
 @contextmanager
-def _spooled(scratch: Path, members: Iterator[tuple[str, Any]]) -> Iterator[_Spool]:
+def _spooled(scratch: Path, files: Mapping[str, Iterator[tuple[str, Any]]]) -> Iterator[dict[str, _Spool]]:
     """Write entries to a scratch folder, from which they are read by identifier; of equal ones the last counts."""
-    scratch.mkdir()
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process of the same number that was killed
     try:
-        keys: dict[bytes, int] = {}
-        with TextWriter(scratch, "values") as values:
-            for number, (key, value) in enumerate(members):
-                values.add(encode(json.dumps(value, ensure_ascii=False)))
-                keys[encode(key)] = number
-        sorted_keys = sorted(keys.items())
-        keys.clear()
-        with TextWriter(scratch, "keys") as writer:
-            for name, _ in sorted_keys:
-                writer.add(name)
-        write_array(scratch, "numbers", [number for _, number in sorted_keys], "<i8")
-        del sorted_keys
-        yield _Spool(scratch)
+        for name, members in files.items():
+            (scratch / name).mkdir(parents=True)
+            _spool(scratch / name, members)
+        yield {name: _Spool(scratch / name) for name in files}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _entry(spool: _Spool, record: Any) -> Any:
-    asin = record.get("asin") if isinstance(record, dict) else None
-    return spool.get(asin) if isinstance(asin, str) else None
+def _spool(folder: Path, members: Iterator[tuple[str, Any]]) -> None:
+    keys: dict[bytes, int] = {}
+    with TextWriter(folder, "values") as values:
+        for number, (key, value) in enumerate(members):
+            values.add(encode(json.dumps(value, ensure_ascii=False)))
+            keys[encode(key)] = number
+    ordered = sorted(keys.items())
+    with TextWriter(folder, "keys") as writer:
+        for name, _ in ordered:
+            writer.add(name)
+    write_array(folder, "numbers", [number for _, number in ordered], "<i8")
 
 
 # The index ------------------------------------------------------------------------------------------------------------
 
 
-def write_index(
-    target: Path, products: Iterable[tuple[Product, Sequence[str]]], *, name: str, exact_nouns: Callable[[], bool]
-) -> None:
+class Item(NamedTuple):
+    """What goes into an index for each product.
+
+    Attributes:
+        product: The product.
+        nouns: The nouns of its title.
+        requests: What is asked of it.
+    """
+
+    product: Product
+    nouns: Sequence[str]
+    requests: Sequence[Request] = ()
+
+
+def write_index(target: Path, items: Iterable[Item], *, name: str, exact_nouns: Callable[[], bool]) -> None:
     """Write an index; ``target`` appears when it is whole, and not at all if anything fails.
 
     Args:
         target: The folder to make.
-        products: Each product with the nouns of its title, in the order of the catalogue.
+        items: Each product and what belongs to it, in the order of the catalogue.
         name: Of the catalogue; task ids begin with it.
         exact_nouns: Says, after the last product, whether all nouns are those of the original's tagger.
 
@@ -215,11 +246,22 @@ def write_index(
     with new_folder(target, {"format": FORMAT, "version": VERSION}) as (folder, manifest):
         asins: list[bytes] = []
         prices = array("d")
+        labels = {field: _Labels() for field in LISTED}
         filled = 0
-        with TextWriter(folder, "products") as records, PostingsWriter(folder, length_code) as postings:
-            for product, nouns in products:
+        with (
+            TextWriter(folder, "products") as records,
+            TextWriter(folder, "synthetic") as synthetic,
+            TextWriter(folder, "human") as human,
+            PostingsWriter(folder, length_code) as postings,
+        ):
+            written = {"synthetic": synthetic, "human": human}
+            for product, nouns, requests in items:
+                for request in requests:
+                    written[request.kind].add(pack_request(request))
                 asins.append(encode(product.asin))
                 prices.extend((product.prices[0], product.prices[1] if len(product.prices) > 1 else math.nan))
+                for field, found_in in labels.items():
+                    found_in.add(getattr(product, field))
                 records.add(pack_product(product, nouns))
                 found = terms(document_text(product))
                 filled += bool(found)
@@ -227,10 +269,33 @@ def write_index(
             manifest |= {"name": name, "exact_nouns": exact_nouns(), "products": len(asins), "filled": filled}
             manifest |= postings.write()
         write_array(folder, "prices", np.asarray(prices).reshape(-1, 2), "<f8")
+        for field, found_in in labels.items():
+            found_in.write(folder, field)
         _write_peaks(folder, manifest)
         if not asins:
             raise DataError("a catalogue must have a product, and this one has none")
         _write_names(folder, asins)
+
+
+class _Labels:
+    """A text of each product, of which there are few different ones."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._of = array("i")
+
+    def add(self, text: str) -> None:
+        self._of.append(self._numbers.setdefault(encode(text), len(self._numbers)))
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write the different texts in order, and for each product the number of its text."""
+        ordered = sorted(self._numbers)
+        rank = np.empty(len(ordered), dtype=np.int32)
+        with TextWriter(folder, name) as writer:
+            for number, text in enumerate(ordered):
+                writer.add(text)
+                rank[self._numbers[text]] = number
+        write_array(folder, f"{name}_of", rank[np.asarray(self._of, dtype=np.int64)], "<i4")
 
 
 def _write_peaks(folder: Path, manifest: dict[str, Any]) -> None:
