@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Literal
 
 from agentgym.envs.webshop.analysis import terms
+from agentgym.envs.webshop.goals import draw_prices
 from agentgym.envs.webshop.products import Product
+from agentgym.envs.webshop.records import Request
 from agentgym.envs.webshop.search import KeywordIndex, document_text
 
 __all__ = ["MemoryCatalogue"]
@@ -20,6 +24,7 @@ class MemoryCatalogue:
         products: The products, in order; identifiers are unique.
         nouns: Gives the nouns of the product of a number.
         exact_nouns: Whether they are those of the original's tagger.
+        requests: Gives what is asked of the products, by kind; None if nothing is.
 
     Attributes:
         products: All products, in order.
@@ -32,12 +37,19 @@ class MemoryCatalogue:
     """
 
     def __init__(
-        self, name: str, products: Sequence[Product], nouns: Callable[[int], Sequence[str]], *, exact_nouns: bool
+        self,
+        name: str,
+        products: Sequence[Product],
+        nouns: Callable[[int], Sequence[str]],
+        *,
+        exact_nouns: bool,
+        requests: Callable[[Literal["synthetic", "human"]], Iterable[Request]] | None = None,
     ) -> None:
         self.name = name
         self.exact_nouns = exact_nouns
         self.products = tuple(products)
         self._nouns = nouns
+        self._requests = requests
         self._numbers = {product.asin: number for number, product in enumerate(self.products)}
 
     def __len__(self) -> int:
@@ -60,6 +72,14 @@ class MemoryCatalogue:
     def search(self, query: str, limit: int) -> tuple[int, ...]:
         """Return the numbers of the products that match ``query`` best, best first, at most ``limit``."""
         return self._index.search(query, limit)
+
+    def requests(self, kind: Literal["synthetic", "human"]) -> Iterable[Request]:
+        """Return what is asked of the products, in their order."""
+        return () if self._requests is None else self._requests(kind)
+
+    def draw_prices(self, generator: random.Random) -> Mapping[str, float]:
+        """Return what each product costs, by identifier: its price, or a draw from its range."""
+        return draw_prices(self.products, generator)
 
     def listing(self, field: str, value: str) -> tuple[int, ...]:
         """Return the numbers of all products whose ``query`` or ``category`` is ``value``, in order."""

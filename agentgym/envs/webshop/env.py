@@ -13,7 +13,7 @@ from agentgym.envs.webshop.pages import MODES, Page, done_page, parse_action
 from agentgym.envs.webshop.products import Goal
 from agentgym.envs.webshop.reward import Purchase, RewardRules, judge
 from agentgym.envs.webshop.shop import START, Place
-from agentgym.envs.webshop.sources import find_data, open_goals, open_shop
+from agentgym.envs.webshop.sources import Kind, find_data, open_goals, open_shop
 from agentgym.errors import EnvironmentFault, SnapshotError, unknown_name
 from agentgym.identity import text_hash, value_hash
 from agentgym.text_env import Status, TextEnv
@@ -73,7 +73,7 @@ class WebShopEnv(TextEnv):
         split: str = "train",
         data: str | os.PathLike[str] | None = None,
         difficulty: str | ShopConfig = "default",
-        goals: str | None = None,
+        goals: Kind | None = None,
         observation: str = "text",
         split_rule: str = "product",
         worker_seed: int = 0,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from agentgym.envs.webshop.products import NO_PRICE_BOUND, Catalogue, Goal, Product
@@ -18,7 +18,7 @@ from agentgym.envs.webshop.records import Request
 from agentgym.errors import unknown_name
 from agentgym.identity import text_hash
 
-__all__ = ["SPLITS", "SPLIT_RULES", "DrawnPrices", "build_goals", "draw_prices", "shuffled", "split_goals"]
+__all__ = ["SPLITS", "SPLIT_RULES", "build_goals", "draw_prices", "shuffled", "split_goals"]
 
 SPLITS: Final = ("train", "validation", "test")
 SPLIT_RULES: Final = ("product", "original", "verl_agent")
@@ -42,34 +42,6 @@ def draw_prices(products: Iterable[Product], generator: random.Random) -> dict[s
         product.asin: product.prices[0] if len(product.prices) == 1 else generator.uniform(*product.prices[:2])
         for product in products
     }
-
-
-class DrawnPrices(Mapping[str, float]):
-    """What each product of a large catalogue costs, drawn when it is asked for, from the seed and the identifier.
-
-    The original's draws depend on every product before; these do not, so that a million products need not be read.
-
-    Args:
-        catalogue: Where the products are.
-        seed: Seed of the draws.
-    """
-
-    def __init__(self, catalogue: Catalogue, seed: int) -> None:
-        self._catalogue = catalogue
-        self._seed = seed
-
-    def __getitem__(self, asin: str) -> float:
-        prices = self._catalogue.product(self._catalogue.index_of(asin)).prices
-        if len(prices) == 1:
-            return prices[0]
-        share = int(text_hash(f"price {self._seed} {asin}")[:13], 16) / 16**13
-        return prices[0] + (prices[1] - prices[0]) * share
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._catalogue.product(number).asin for number in range(len(self._catalogue)))
-
-    def __len__(self) -> int:
-        return len(self._catalogue)
 
 
 def build_goals(

@@ -9,10 +9,10 @@ import json
 import lzma
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -21,16 +21,13 @@ from agentgym.envs.webshop.generator import BuiltinGoals, ShopConfig, stock_of
 from agentgym.envs.webshop.goals import (
     SPLIT_RULES,
     SPLITS,
-    DrawnPrices,
     build_goals,
-    draw_prices,
     shuffled,
     split_goals,
 )
-from agentgym.envs.webshop.index import open_index
-from agentgym.envs.webshop.jsonstream import read_members
+from agentgym.envs.webshop.index import MappedCatalogue, open_index
 from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
-from agentgym.envs.webshop.products import Catalogue, Goal
+from agentgym.envs.webshop.products import Goal, Product
 from agentgym.envs.webshop.records import Request, human_requests, product_of, synthetic_request, unique
 from agentgym.envs.webshop.shop import Shop
 from agentgym.errors import ConfigError, DataError, TaskNotFoundError, suggest, unknown_name
@@ -42,12 +39,12 @@ GET_DATA: Final = (
     "its folder data."
 )
 KINDS: Final = ("synthetic", "human")
+Kind = Literal["synthetic", "human"]
 SMALL_PRODUCTS: Final = ("items_shuffle_1000.json", "products_1k_processed.json.xz")
 FULL_PRODUCTS: Final = "items_shuffle.json"
 INDEX: Final = "index"
 """Name of the folder, beside the original's files, in which the index of the whole catalogue lies."""
 
-_ATTRIBUTES: Final = {True: ("items_ins_v2_1000.json",), False: ("items_ins_v2.json",)}
 _HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
 _REVIEWS: Final = ("reviews.json",)
 _NOUNS: Final = ("title_nouns_1k_spacy3.8.json",)
@@ -183,13 +180,8 @@ def open_shop(
 
 @lru_cache(maxsize=16)
 def _shop(place: Path | None, difficulty: str | ShopConfig, price_seed: int, show_attributes: bool) -> Shop:
-    if place is None:
-        catalogue: Catalogue = _builtin(BuiltinGoals("train", difficulty).config)
-    else:
-        catalogue = _catalogue(place)
-    if isinstance(catalogue, MemoryCatalogue):
-        return Shop(catalogue, draw_prices(catalogue.products, random.Random(price_seed)), show_attributes)
-    return Shop(catalogue, DrawnPrices(catalogue, price_seed), show_attributes)
+    catalogue = _builtin(BuiltinGoals("train", difficulty).config) if place is None else _catalogue(place)
+    return Shop(catalogue, catalogue.draw_prices(random.Random(price_seed)), show_attributes)
 
 
 @lru_cache(maxsize=16)
@@ -199,17 +191,14 @@ def _builtin(config: ShopConfig) -> MemoryCatalogue:
 
 
 @lru_cache(maxsize=8)
-def _catalogue(place: Path) -> Catalogue:
+def _catalogue(place: Path) -> MemoryCatalogue | MappedCatalogue:
     if place.is_dir():
         return open_index(str(place))
     if place.stat().st_size > _MOST_BYTES:
-        raise ConfigError(
-            f"{place} is too large to keep in memory; index it once with agentgym.envs.webshop.indexing.build_index"
-        )
-    small = place.name != FULL_PRODUCTS
-    attributes = _object(_beside(place, _ATTRIBUTES[small])) if "processed" not in place.name else {}
-    reviews = _reviews(place)
-    elements = _read_json(place)
+        raise ConfigError(f"{place} is too large to keep in memory; index it once: agentgym webshop-index {place}")
+    processed = "processed" in place.name
+    attributes = {} if processed else _object(_required(place, _attributes_of(place)))
+    reviews, elements = _reviews(place), _read_json(place)
     if not isinstance(elements, list):
         raise DataError(f"{place} must hold a list of products, not {type(elements).__name__}")
     records = (
@@ -219,18 +208,23 @@ def _catalogue(place: Path) -> Catalogue:
     products = tuple(unique(records))
     if not products:
         raise DataError(f"{place} holds no product")
-    titles = [product.title for product in products]
-    listed = _listed_nouns(place)
+    name = "small" if place.name in SMALL_PRODUCTS else "own"
+    nouns, exact = _nouns_of(products, _listed_nouns(place))
+    order = {product.asin: number for number, product in enumerate(products)}
+    return MemoryCatalogue(
+        name, products, nouns, exact_nouns=exact, requests=lambda kind: _requests(place, kind, order)
+    )
+
+
+def _nouns_of(
+    products: tuple[Product, ...], listed: Mapping[str, tuple[str, ...]]
+) -> tuple[Callable[[int], Sequence[str]], bool]:
+    """Return who says the nouns of a product's title, and whether they are the original's."""
     if all(product.asin in listed for product in products):
-        nouns = [listed[product.asin] for product in products]
-        return MemoryCatalogue(_name(place), products, nouns.__getitem__, exact_nouns=True)
+        return [listed[product.asin] for product in products].__getitem__, True
     tagger = find_tagger()
     tag = tagger or plain_nouns
-    return MemoryCatalogue(_name(place), products, lambda number: tag(titles[number]), exact_nouns=tagger is not None)
-
-
-def _name(place: Path) -> str:
-    return "small" if place.name in SMALL_PRODUCTS else "own"
+    return lambda number: listed.get(products[number].asin) or tag(products[number].title), tagger is not None
 
 
 def _entry(table: Mapping[str, Any], record: Any) -> Any:
@@ -238,10 +232,23 @@ def _entry(table: Mapping[str, Any], record: Any) -> Any:
     return table.get(asin) if isinstance(asin, str) else None
 
 
+def _attributes_of(place: Path) -> tuple[str, ...]:
+    """Return the names that the file of attributes beside a products file may have."""
+    small, full = "items_ins_v2_1000.json", "items_ins_v2.json"
+    return (small,) if place.name in SMALL_PRODUCTS else (full, small)
+
+
 def _beside(place: Path, names: tuple[str, ...]) -> Path | None:
     """Return the first file of these names in the folder of the catalogue."""
     folder = place.parent
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _required(place: Path, names: tuple[str, ...]) -> Path:
+    path = _beside(place, names)
+    if path is None:
+        raise ConfigError(f"{' or '.join(names)} is missing beside {place}. {GET_DATA}")
+    return path
 
 
 def _reviews(place: Path) -> dict[str, Any]:
@@ -256,11 +263,26 @@ def _reviews(place: Path) -> dict[str, Any]:
 
 def _listed_nouns(place: Path) -> dict[str, tuple[str, ...]]:
     path = _beside(place, _NOUNS)
+    if path is None:
+        return {}
     listed = _object(path)
     for asin, nouns in listed.items():
         if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
             raise DataError(f"{path}: the nouns of {asin!r} must be a list of texts")
     return {asin: tuple(nouns) for asin, nouns in listed.items()}
+
+
+def _requests(place: Path, kind: Kind, order: Mapping[str, int]) -> list[Request]:
+    """Return the requests about products of a catalogue, in its order."""
+    path = _required(place, _HUMAN if kind == "human" else _attributes_of(place))
+    found: list[tuple[int, Sequence[Request]]] = []
+    for asin, entry in _object(path).items():
+        if asin in order:
+            where = f"{path}, {asin}"
+            synthetic = None if kind == "human" else synthetic_request(asin, entry, where)
+            human = human_requests(asin, entry, where) if kind == "human" else ()
+            found.append((order[asin], human if synthetic is None else (synthetic,)))
+    return [request for _, requests in sorted(found, key=lambda item: item[0]) for request in requests]
 
 
 # Goals of the original ------------------------------------------------------------------------------------------------
@@ -271,7 +293,7 @@ def open_goals(
     split: str = "train",
     *,
     difficulty: str | ShopConfig = "default",
-    kind: str | None = None,
+    kind: Kind | None = None,
     split_rule: str = "product",
     worker_seed: int = 0,
     price_seed: int = 0,
@@ -313,7 +335,7 @@ def open_goals(
 
 @lru_cache(maxsize=32)
 def _real_goals(
-    place: Path, split: str, kind: str | None, split_rule: str, worker_seed: int, price_seed: int
+    place: Path, split: str, kind: Kind | None, split_rule: str, worker_seed: int, price_seed: int
 ) -> RealGoals:
     name = _catalogue(place).name
     kind = kind or ("human" if name == "full" else "synthetic")
@@ -330,43 +352,16 @@ def _real_goals(
 
 
 @lru_cache(maxsize=4)
-def _all_goals(place: Path, kind: str, price_seed: int) -> tuple[Goal, ...]:
-    catalogue = _catalogue(place)
-    generator = random.Random(price_seed)
-    if isinstance(catalogue, MemoryCatalogue):
-        prices: Mapping[str, float] = draw_prices(catalogue.products, generator)
-    else:
-        prices = DrawnPrices(catalogue, price_seed)
-    return build_goals(_requests(place, kind), catalogue, prices, generator)
-
-
-def _requests(place: Path, kind: str) -> list[Request]:
-    """Return the requests about products of the catalogue, in its order."""
-    catalogue = _catalogue(place)
-    names = _HUMAN if kind == "human" else _ATTRIBUTES[catalogue.name != "full"]
-    path = _beside(place, names)
-    if path is None:
-        raise ConfigError(f"no {kind} goals beside {place}: {' and '.join(names)} is missing. {GET_DATA}")
-    found: list[tuple[int, tuple[Request, ...]]] = []
-    for asin, entry in read_members(path):
-        try:
-            number = catalogue.index_of(asin)
-        except KeyError:
-            continue
-        where = f"{path}, {asin}"
-        if kind == "human":
-            found.append((number, human_requests(asin, entry, where)))
-        elif (request := synthetic_request(asin, entry, where)) is not None:
-            found.append((number, (request,)))
-    return [request for _, requests in sorted(found, key=lambda item: item[0]) for request in requests]
+def _all_goals(place: Path, kind: Kind, price_seed: int) -> tuple[Goal, ...]:
+    catalogue, generator = _catalogue(place), random.Random(price_seed)
+    prices = catalogue.draw_prices(generator)
+    return build_goals(catalogue.requests(kind), catalogue, prices, generator)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def _object(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
+def _object(path: Path) -> dict[str, Any]:
     value = _read_json(path)
     if not isinstance(value, dict):
         raise DataError(f"{path} must hold an object with an entry for each product, not {type(value).__name__}")
