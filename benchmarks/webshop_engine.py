@@ -1,0 +1,265 @@
+"""Measures WebShop-v0 on the actions of the recorded sessions: steps a second by kind and by player, and memory.
+
+Needs the development data (AGENTGYM_DATA). Prints a table and writes benchmarks/results/webshop_engine.json. Run:
+
+    python benchmarks/webshop_engine.py
+
+Times are CPU seconds of this process, so that a busy machine disturbs them less. Environments go through gym.make with
+its usual wrappers and hold texts, admissible actions, both hashes and the score. "First visit" meets a shop just
+opened, so that every search and every page is made; "again" meets pages that are made already, as most steps of
+training do. The original's figures were taken apart from these, on one core of a similar machine, and are repeated for
+comparison; its recorded sessions say what it answered, not how long it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import lzma
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+import tracemalloc
+from collections import defaultdict
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from rich.console import Console
+from rich.table import Table
+
+import agentgym
+from agentgym.envs.webshop import sources
+from agentgym.envs.webshop.indexing import build_index
+from agentgym.errors import ConfigError
+
+RESULT = Path(__file__).parent / "results" / "webshop_engine.json"
+ORIGINAL = {"steps a second": 65.0, "reset, ms": 2.9, "search, ms": 22.0, "click, ms": 14.0, "MB": [470, 730]}
+"""The original on 1,000 products: one core, text mode, Lucene through a JVM; memory of one process. A measurement apart
+from this one."""
+
+FILES = ("items_shuffle_1000.json", "items_ins_v2_1000.json", "items_human_ins_1k.json", "title_nouns_1k_spacy3.8.json")
+Session = dict[str, Any]
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the CPU seconds that ``work`` takes, and what it returns."""
+    started = time.process_time()
+    result = work()
+    return time.process_time() - started, result
+
+
+def recorded(data: Path) -> list[Session]:
+    """Return the recorded sessions with the split that holds their goal."""
+    with lzma.open(data / "golden" / "webshop_sessions.jsonl.xz", "rt", encoding="utf-8") as lines:
+        sessions = [json.loads(line) for line in lines]
+    for session in sessions:
+        number = session["goal_index"]
+        session["split"] = "test" if number < 500 else "validation" if number < 1500 else "train"
+        session["task"] = f"small/{session['split']}-original/{number}"
+    return sessions
+
+
+def kind_of(action: str) -> str:
+    """Return what an action is."""
+    return "buy" if action == "click[buy now]" else action.partition("[")[0]
+
+
+def open_envs(data: Path | str, **options: Any) -> dict[str, gym.Env[str, str]]:
+    """Return an environment for each split."""
+    splits = ("train", "validation", "test")
+    return {
+        name: gym.make("WebShop-v0", split=name, split_rule="original", data=str(data), **options) for name in splits
+    }
+
+
+def forget() -> None:
+    """Drop every shop of this process, so that the next environment opens it afresh."""
+    for cached in (sources._shop, sources._catalogue, sources._real_goals, sources._all_goals):
+        cached.cache_clear()
+
+
+def play(envs: dict[str, gym.Env[str, str]], sessions: list[Session]) -> dict[str, list[float]]:
+    """Play every session; return CPU seconds of each reset and step, by kind and by player."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    clock = time.process_time
+    for session in sessions:
+        env, options = envs[session["split"]], {"task": session["task"]}
+        started = clock()
+        env.reset(options=options)
+        spent["reset"].append(clock() - started)
+        for step in session["steps"]:
+            action = step["action"]
+            started = clock()
+            env.step(action)
+            took = clock() - started
+            for name in ("every step", kind_of(action), session["mode"]):
+                spent[name].append(took)
+    return spent
+
+
+def measure_speed(data: Path, sessions: list[Session], repeats: int) -> dict[str, Any]:
+    """Return seconds and steps a second."""
+    first: dict[str, list[float]] = defaultdict(list)
+    again: dict[str, list[float]] = defaultdict(list)
+    opened = []
+    for _ in range(repeats):
+        forget()
+        took, envs = timed(lambda: open_envs(data))
+        opened.append(took)
+        for env in envs.values():  # the index of words is made at the first search
+            env.reset(seed=0)
+            opened[-1] += timed(lambda env=env: env.step("search[a]"))[0]  # type: ignore[misc]
+        for found, total in ((play(envs, sessions), first), (play(envs, sessions), again)):
+            for name, values in found.items():
+                total[name] += values
+    env = envs["test"]
+    env.reset(seed=0)
+    saved, snap = timed(lambda: [agentgym.snapshot(env) for _ in range(1000)][-1])
+    restored = sum(timed(lambda: agentgym.restore(env, snap))[0] for _ in range(1000))
+    return {
+        "open three splits of the small catalogue, s": min(opened),
+        "microseconds": {
+            name: {"first visit": 1e6 * statistics.mean(first[name]), "again": 1e6 * statistics.mean(again[name])}
+            for name in ("reset", "search", "click", "buy")
+        },
+        "steps a second": {
+            name: {"first visit": 1 / statistics.mean(first[name]), "again": 1 / statistics.mean(again[name])}
+            for name in ("every step", "oracle", "random")
+        },
+        "snapshot, microseconds": 1e3 * saved,
+        "restore, microseconds": 1e3 * restored,
+    }
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def memory() -> dict[str, float]:
+    """Return this process's memory in MB: its share of pages that others use too (PSS), and what no file backs."""
+    fields = {}
+    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
+        name, value, *_ = line.split()
+        fields[name.rstrip(":")] = int(value) * 1024 / 1e6
+    return {"RSS": fields["Rss"], "PSS": fields["Pss"], "without a file": fields["Anonymous"]}
+
+
+def measure_environments(data: Path, sessions: list[Session], count: int) -> dict[str, float]:
+    """Return what one more environment takes, as Python counts it, while it plays."""
+    forget()
+    test = [session for session in sessions if session["split"] == "test"]
+    envs = open_envs(data)
+    play(envs, test)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    more = [gym.make("WebShop-v0", split="test", split_rule="original", data=str(data)) for _ in range(count)]
+    for number, env in enumerate(more):
+        session = test[number % len(test)]
+        env.reset(options={"task": session["task"]})
+        for step in session["steps"][:-1]:
+            env.step(step["action"])
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return {
+        "one more environment, KB": (after - before) / count / 1e3,
+        f"{count} environments, MB": (after - before) / 1e6,
+    }
+
+
+def work(place: str, sessions: list[Session], ready: Any, results: Any) -> None:
+    """Play in a worker process, wait until all workers have played, and say how much memory it takes."""
+    before = memory()
+    envs = open_envs(place)
+    play(envs, sessions)
+    gc.collect()
+    ready.wait()
+    results.put((before, memory()))
+    ready.wait()
+
+
+def measure_workers(place: Path, sessions: list[Session], workers: int) -> dict[str, Any]:
+    """Return the memory of each of some fresh processes that play on the same catalogue."""
+    context = multiprocessing.get_context("spawn")
+    ready, results = context.Barrier(workers), context.Queue()
+    processes = [context.Process(target=work, args=(str(place), sessions, ready, results)) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    found = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    names = ("RSS", "PSS", "without a file")
+    return {
+        "imports alone, MB": {name: statistics.mean(before[name] for before, _ in found) for name in names},
+        "playing, MB": {name: statistics.mean(after[name] for _, after in found) for name in names},
+    }
+
+
+def beside(data: Path, folder: Path) -> Path:
+    """Index the small catalogue in ``folder``; return the index."""
+    for name in FILES:
+        (folder / name).symlink_to(data / "webshop" / name)
+    return build_index(folder)
+
+
+# Report ---------------------------------------------------------------------------------------------------------------
+
+
+def report(record: dict[str, Any]) -> None:
+    """Print the record as a table."""
+    ours = record["ours"]
+    table = Table("what", "original, elsewhere", "first visit", "again", title="WebShop, the actions of 400 sessions")
+    for name, row in ours["steps a second"].items():
+        base = f"{ORIGINAL['steps a second']:,.0f}" if name == "every step" else ""
+        table.add_row(f"steps a second, {name}", base, f"{row['first visit']:,.0f}", f"{row['again']:,.0f}")
+    table.add_row("times the original", "1", *(f"{value:,.0f}" for value in record["ratio"].values()))
+    for name, row in ours["microseconds"].items():
+        base = f"{1e3 * ORIGINAL[f'{name}, ms']:,.0f} µs" if f"{name}, ms" in ORIGINAL else ""
+        table.add_row(name, base, f"{row['first visit']:,.1f} µs", f"{row['again']:,.1f} µs")
+    table.add_row("snapshot", "cannot", "", f"{ours['snapshot, microseconds']:,.1f} µs")
+    table.add_row("restore", "cannot", "", f"{ours['restore, microseconds']:,.1f} µs")
+    for name, value in record["environments"].items():
+        table.add_row(name, "", "", f"{value:,.1f}")
+    for name, rows in record["two workers"].items():
+        shown = ", ".join(f"{key} {value:,.0f}" for key, value in rows["playing, MB"].items())
+        table.add_row(f"each of two workers, {name}", "470-730 MB", "", shown)
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure speed and memory."""
+    parser = argparse.ArgumentParser(description="Measure WebShop-v0 on recorded sessions.")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("AGENTGYM_DATA", ""))
+    if not (data / "golden" / "webshop_sessions.jsonl.xz").is_file():
+        raise ConfigError("this benchmark needs the recorded sessions: set AGENTGYM_DATA")
+    sessions = recorded(data)
+    ours = measure_speed(data, sessions, arguments.repeats)
+    speed = ours["steps a second"]["every step"]
+    record: dict[str, Any] = {
+        "sessions": len(sessions),
+        "steps": sum(len(session["steps"]) for session in sessions),
+        "original, measured apart": ORIGINAL,
+        "ours": ours,
+        "ratio": {name: speed[name] / ORIGINAL["steps a second"] for name in speed},  # type: ignore[operator]
+        "environments": measure_environments(data, sessions, 100),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"catalogue in memory": data, "catalogue mapped": beside(data, Path(folder))}
+        record["two workers"] = {name: measure_workers(place, sessions, 2) for name, place in places.items()}
+    record["machine"] = {"cores": os.cpu_count(), "load average": round(os.getloadavg()[0], 1)}
+    record["versions"] = {"python": platform.python_version(), **{n: version(n) for n in ("numpy", "gymnasium")}}
+    report(record)
+    RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
