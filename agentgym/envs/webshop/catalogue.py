@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Literal
 
 from agentgym.envs.webshop.analysis import terms
 from agentgym.envs.webshop.goals import draw_prices
 from agentgym.envs.webshop.products import Product
-from agentgym.envs.webshop.records import Request
+from agentgym.envs.webshop.records import Kind, Request
 from agentgym.envs.webshop.search import KeywordIndex, document_text
 
 __all__ = ["MemoryCatalogue"]
@@ -43,7 +42,7 @@ class MemoryCatalogue:
         nouns: Callable[[int], Sequence[str]],
         *,
         exact_nouns: bool,
-        requests: Callable[[Literal["synthetic", "human"]], Iterable[Request]] | None = None,
+        requests: Callable[[Kind], Iterable[Request]] | None = None,
     ) -> None:
         self.name = name
         self.exact_nouns = exact_nouns
@@ -73,7 +72,7 @@ class MemoryCatalogue:
         """Return the numbers of the products that match ``query`` best, best first, at most ``limit``."""
         return self._index.search(query, limit)
 
-    def requests(self, kind: Literal["synthetic", "human"]) -> Iterable[Request]:
+    def requests(self, kind: Kind) -> Iterable[Request]:
         """Return what is asked of the products, in their order."""
         return () if self._requests is None else self._requests(kind)
 

@@ -11,9 +11,10 @@ from agentgym.envs.webshop.expert import ShoppingExpert, known_action
 from agentgym.envs.webshop.generator import ShopConfig
 from agentgym.envs.webshop.pages import MODES, Page, done_page, parse_action
 from agentgym.envs.webshop.products import Goal
+from agentgym.envs.webshop.records import Kind
 from agentgym.envs.webshop.reward import Purchase, RewardRules, judge
 from agentgym.envs.webshop.shop import START, Place
-from agentgym.envs.webshop.sources import Kind, find_data, open_goals, open_shop
+from agentgym.envs.webshop.sources import find_data, open_goals, open_shop
 from agentgym.errors import EnvironmentFault, SnapshotError, unknown_name
 from agentgym.identity import text_hash, value_hash
 from agentgym.text_env import Status, TextEnv

@@ -16,7 +16,10 @@ from typing import Any, Final, Literal
 from agentgym.envs.webshop.products import NO_PRICE, Product, Review
 from agentgym.errors import DataError
 
-__all__ = ["Request", "human_requests", "product_of", "synthetic_request", "unique"]
+__all__ = ["Kind", "Request", "human_requests", "product_of", "synthetic_request", "unique"]
+
+Kind = Literal["synthetic", "human"]
+"""Where a request comes from: a template, or a person."""
 
 _MAX_ASIN: Final = 10
 _NOT_PRICE = re.compile(r"[^\d.]")
@@ -40,7 +43,7 @@ class Request:
     text: str
     attributes: tuple[str, ...]
     options: tuple[str, ...]
-    kind: Literal["synthetic", "human"]
+    kind: Kind
 
 
 def product_of(
