@@ -3,7 +3,7 @@
 The original's reward asks that function (its 0.22, on rapidfuzz) for options and attributes. It is written out here so
 that rewards are the same wherever the package is installed, and the environment needs no further package.
 
->>> token_set_ratio("rose gold", "gold (rose), 2 pack"), token_set_ratio("navy", "grey")
+>>> token_set_ratio("rose gold", "gold (rose), 2 pack"), token_set_ratio("navy", "tool")
 (100, 0)
 """
 
