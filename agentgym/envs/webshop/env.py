@@ -22,7 +22,6 @@ from agentgym.text_env import Status, TextEnv
 __all__ = ["WebShopEnv"]
 
 _BUY: Final = "buy now"
-_STEPS: Final = 15
 _PRICE_CLAUSE = re.compile(r",? and price lower than [\d.]+ dollars$")
 _UNSEARCHABLE = re.compile(r"[\[\]\s]+")
 
@@ -159,8 +158,8 @@ class WebShopEnv(TextEnv):
         """Return what an expert would do now.
 
         Args:
-            searching: Whether the expert goes by what pages say, as any customer must; ask it every step. Otherwise it
-                knows the product in mind and its options and takes the shortest way to them.
+            searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
+                it every step. Otherwise it knows the product in mind and its options and takes the shortest way.
 
         Raises:
             EnvironmentFault: If no episode is running.
@@ -169,9 +168,7 @@ class WebShopEnv(TextEnv):
             raise EnvironmentFault("the expert needs a running episode: call reset() first")
         admissible = self.page.admissible
         if searching:
-            if self._expert is None:
-                limit = None if self.spec is None else self.spec.max_episode_steps
-                self._expert = ShoppingExpert(limit or _STEPS)
+            self._expert = self._expert or ShoppingExpert()
             return self._expert.act(self.page.with_instruction(self.goal), self.goal, admissible)
         place = self._place
         opened = self._shop.catalogue.product(place.product).asin if place.product >= 0 else None

@@ -27,12 +27,12 @@ _FILLERS: Final = (
     "a about all also am an and are as at be below both brother but buy by can could dollars find for from get give "
     "great has have he help her his how i i'd i'll i'm i've if im in is it it's just less like limit looking lower "
     "make max maybe me more most must my need no of on one only or other our over pay please price priced prices set "
-    "should show some something spend stay sure than that the them they these thing this to under us want was we what "
-    "when which will with would you your budget"
+    "should show some something spend stay sure than that the them they these thing this to under us want wants was "
+    "we what when which will with would you your budget"
 )
 _STOP: Final = frozenset(_FILLERS.split())
 _BOUND = re.compile(r"(\d+(?:\.\d+)?) ?(?:dollars|dollar|usd|bucks)|\$ ?(\d+(?:\.\d+)?)")
-_CLAUSE = re.compile(r",? ?(?:and |with )?\b([a-z][a-z ]{0,30}): ([^,]+)")
+_CLAUSE = re.compile(r",? ?(?:and |with )?\b([a-z][a-z ]{0,30}): ([^,:]{1,40}?)(?=,|$)")
 _WORD = re.compile(r"[a-z0-9](?:[a-z0-9'.-]*[a-z0-9])?")
 _BRACKETS = re.compile(r"[\[\]\s]+")
 _COST = re.compile(r"\$(\d+(?:\.\d+)?)")
@@ -78,6 +78,7 @@ class _Seen:
     text: str = ""
     opened: bool = False
     read: bool = False
+    finish: int = 3
 
     def says(self, words: Collection[str]) -> int:
         """Return how many of these words its texts hold."""
@@ -152,17 +153,18 @@ class ShoppingExpert:
         if here is None:
             return self._choose(values)
         here.text += " " + " ".join(parts[2:])
-        finish = len(values) + 1
+        here.finish = len(values) + 1
         if self._bound_for != here.asin and wish.wanted and here.share(wish) < 1:
-            if here.says(wish.words) < len(wish.words) and not here.read and self._left > finish:
+            if here.says(wish.words) < len(wish.words) and not here.read and self._left > here.finish:
                 here.read = True
                 return _FEATURES
             best = max(self._seen.values(), key=lambda seen: (seen.opened, seen.share(wish)))
             # Back, open, read, back again and open the best: with fewer steps left than that, the best so far is it.
-            if self._left > finish + 5 and any(not seen.opened for seen in self._seen.values()):
+            most = max(seen.finish for seen in self._seen.values())
+            if self._left > most + 5 and any(not seen.opened for seen in self._seen.values()):
                 return _PREVIOUS
             self._bound_for = best.asin
-            if best is not here and self._left > finish:
+            if best is not here and self._left > best.finish:
                 return _PREVIOUS
         return self._choose(values)
 

@@ -51,7 +51,8 @@ class ShopConfig:
         kinds: Kinds of products, within [1, 30].
         families: Families of each kind, within [3, 32].
         distractors: Products that differ from the first of a family in a little, within [0, 15].
-        attributes: Least and greatest number of attributes that a goal asks for, within [1, 4].
+        traits: How many attributes a product has, within [2, 6].
+        attributes: Least and greatest number of attributes that a goal asks for, within [1, traits].
         options: Least and greatest number of options that a goal names, within [0, 2]; at most what the kind has.
         hidden: Chance that an attribute is not in the title but on the pages of description and features only; in
             [0, 1].
@@ -61,6 +62,7 @@ class ShopConfig:
     kinds: int = 30
     families: int = 8
     distractors: int = 3
+    traits: int = 4
     attributes: tuple[int, int] = (1, 3)
     options: tuple[int, int] = (1, 2)
     hidden: float = 0.2
@@ -69,11 +71,16 @@ class ShopConfig:
     def __post_init__(self) -> None:
         if self.wording not in WORDINGS:
             raise unknown_name("wording", self.wording, tuple(WORDINGS))
-        bounds = {"kinds": (1, len(KINDS)), "families": (3, _MOST_FAMILIES), "distractors": (0, _MOST_DISTRACTORS)}
+        bounds = {
+            "kinds": (1, len(KINDS)),
+            "families": (3, _MOST_FAMILIES),
+            "distractors": (0, _MOST_DISTRACTORS),
+            "traits": (2, 6),
+        }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name}={getattr(self, name)} must lie within [{low}, {high}]")
-        for name, low, high in (("attributes", 1, 4), ("options", 0, 2)):
+        for name, low, high in (("attributes", 1, self.traits), ("options", 0, 2)):
             least, most = getattr(self, name)
             if not low <= least <= most <= high:
                 raise ConfigError(f"{name}=({least}, {most}) must be two rising numbers within [{low}, {high}]")
@@ -91,12 +98,10 @@ class ShopConfig:
 
 PRESETS: Final = {
     "default": ShopConfig(),
-    "easy": ShopConfig(
-        kinds=10, families=5, distractors=2, attributes=(1, 2), options=(1, 2), hidden=0.0, wording="plain"
-    ),
-    "hard": ShopConfig(families=12, distractors=5, attributes=(2, 4), options=(1, 2), hidden=0.6, wording="natural"),
+    "easy": ShopConfig(kinds=10, families=4, distractors=1, traits=2, attributes=(1, 2), hidden=0.0, wording="plain"),
+    "hard": ShopConfig(families=12, distractors=5, attributes=(2, 4), hidden=0.6, wording="natural"),
 }
-"""Named configurations: 960, 150 and 2,160 products."""
+"""Named configurations: 960, 80 and 2,160 products."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,13 +169,20 @@ def asin_pieces() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _asins(config: ShopConfig) -> list[str]:
-    """Return identifiers that differ in their first halves where they stand near each other on the shelves."""
-    first, second = map(list, asin_pieces())
+    """Return identifiers that differ in their first halves within a kind, while kinds and splits share all halves."""
+    size = config.families * (1 + config.distractors)
+    pieces = min(_PIECES, 1 << (2 * max(size, config.kinds // 4) - 1).bit_length())
+    heads, tails = (list(half[:pieces]) for half in asin_pieces())
     stream = Stream("asins", config.label)
-    stream.shuffle(first)
-    stream.shuffle(second)
-    count = config.kinds * config.families * (1 + config.distractors)
-    return [first[i % _PIECES] + second[(i + 7 * (i // _PIECES)) % _PIECES] for i in range(count)]
+    found: dict[str, None] = {}
+    for _ in range(config.kinds):
+        for place in range(size):
+            if place % pieces == 0:
+                stream.shuffle(heads)
+            while (asin := heads[place % pieces] + stream.pick(tails)) in found:
+                pass
+            found[asin] = None
+    return list(found)
 
 
 def _family(config: ShopConfig, kind: Kind, family: int, asins: Sequence[str]) -> list[Product]:
@@ -183,16 +195,16 @@ def _family(config: ShopConfig, kind: Kind, family: int, asins: Sequence[str]) -
     values = {name: _some(stream, every, max(2, 2 * len(every) // 3)) for name, every in kind.options.items()}
     found = []
     for member in range(1 + config.distractors):
-        mine, theirs = qualities[:2], features[:2]
+        mine, theirs = qualities[: (config.traits + 1) // 2], features[: config.traits // 2]
         offered, cost = dict(values), price
-        change = member % 3
-        if change == 1:  # one attribute is another
-            swapped = mine if stream.chance(0.5) else theirs
-            swapped[stream.below(2)] = (qualities if swapped is mine else features)[2 + member // 3 % 3]
-        elif change == 2:  # less can be chosen
+        change = (family + member) % 3 if member else -1
+        if change == 0:  # one attribute is another
+            swapped, every = (mine, qualities) if stream.chance(0.5) else (theirs, features)
+            swapped[stream.below(len(swapped))] = stream.pick(every[len(swapped) :])
+        elif change == 1:  # less can be chosen
             name = stream.pick(tuple(offered))
             offered[name] = _some(stream, offered[name], len(offered[name]) // 2)
-        elif member:  # it costs more
+        elif change == 2:  # it costs more
             cost += stream.between(3, 8)
         found.append(_product(config, stream, kind, asins[member], (mine, theirs), offered, cost))
     return found

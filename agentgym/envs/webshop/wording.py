@@ -16,7 +16,7 @@ _NATURAL: Final = (
     "I need {thing}{natural}, and I can spend {price:.0f} dollars at most",
     "Can you get me {thing}{natural} for less than {price:.0f} dollars?",
     "My budget is {price:.0f} dollars. What I want is {thing}{natural}",
-    "For my brother: {thing}{natural}. He set a limit of {price:.0f} dollars",
+    "My brother wants {thing}{natural}. He set a limit of {price:.0f} dollars",
 )
 
 WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
