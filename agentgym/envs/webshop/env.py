@@ -99,7 +99,7 @@ class WebShopEnv(TextEnv):
         )
         self._shop = open_shop(place, difficulty, price_seed, show_attributes)
         self._exact = self._shop.catalogue.exact_nouns and self._rules == RewardRules()
-        self._source = value_hash([str(place), repr(difficulty), price_seed, show_attributes])
+        self._source = value_hash([self._shop.fingerprint, price_seed])
         self._goal: Goal | None = None
         self._place = START
         self._purchase: Purchase | None = None

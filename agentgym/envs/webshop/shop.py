@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from agentgym.envs.webshop.pages import (
@@ -23,10 +23,12 @@ from agentgym.envs.webshop.pages import (
     sub_page,
 )
 from agentgym.envs.webshop.products import Catalogue
+from agentgym.identity import value_hash
 
 __all__ = ["START", "Place", "Shop"]
 
 _MOST_RESULTS: Final = 50
+_SAMPLED: Final = 64
 _CACHED_PAGES: Final = 2048
 _CACHED_SEARCHES: Final = 4096
 # The names of pages in the original's addresses, in the order in which it looks for them.
@@ -78,6 +80,14 @@ class Shop:
         self._results = lru_cache(_CACHED_PAGES)(self._results_page)
         self._items = lru_cache(_CACHED_PAGES)(self._item_page)
         self._subs = lru_cache(_CACHED_PAGES)(self._sub_page)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what is sold, from a sample of the products: equal wherever the same catalogue is opened."""
+        size = len(self.catalogue)
+        sample = [self.catalogue.product(size * part // _SAMPLED) for part in range(_SAMPLED)]
+        sold = [[product.asin, product.title, product.prices] for product in sample]
+        return value_hash([self.catalogue.name, size, sold, self._show_attributes])
 
     def page(self, place: Place) -> Page:
         """Return the page of a place; the same object for equal places, as long as it is in use."""

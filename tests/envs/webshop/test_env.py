@@ -357,3 +357,11 @@ def test_vectors(mode: str) -> None:
     assert observations[1].startswith("WebShop")
     assert rewards.tolist() == [0.0, 0.0]
     envs.close()
+
+
+def test_states_have_the_same_names_wherever_the_files_lie(agentgym_data: Path, tmp_path: Path) -> None:
+    for name in ("items_shuffle_1000.json", "items_ins_v2_1000.json", "title_nouns_1k_spacy3.8.json"):
+        (tmp_path / name).symlink_to(agentgym_data / "webshop" / name)
+    here, there = (walk(make(data=folder), 3) for folder in (agentgym_data, tmp_path))
+    assert here == there
+    assert make(data=agentgym_data, price_seed=1).reset(seed=3)[1]["state_hash"] != here[0][1]["state_hash"]
