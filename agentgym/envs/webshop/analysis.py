@@ -16,7 +16,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["STOP_WORDS", "stem", "terms"]
+__all__ = ["STOP_WORDS", "stem", "terms", "terms_of", "words"]
 
 _STOP: Final = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
@@ -73,12 +73,16 @@ def terms(text: str) -> list[str]:
     Args:
         text: Any text.
     """
-    pattern = _ASCII_WORD if text.isascii() else _WORD
-    return [term for match in pattern.finditer(text) for term in _terms_of(match.group())]
+    return [term for word in words(text) for term in terms_of(word)]
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in their order, as they stand in it."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 @lru_cache(maxsize=1 << 16)
-def _terms_of(word: str) -> tuple[str, ...]:
+def terms_of(word: str) -> tuple[str, ...]:
     """Return the term of a word; several if it is very long, none if it is a stop word."""
     pieces = (word[start : start + _MAX_WORD] for start in range(0, len(word), _MAX_WORD))
     plain = (_POSSESSIVE.sub("", piece).lower() for piece in pieces)

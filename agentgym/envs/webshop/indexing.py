@@ -13,12 +13,13 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from agentgym.envs.webshop.analysis import terms
+from agentgym.envs.webshop.analysis import terms_of, words
 from agentgym.envs.webshop.index import FORMAT, LISTED, VERSION, pack_product, pack_request
 from agentgym.envs.webshop.jsonstream import read_elements, read_members
 from agentgym.envs.webshop.mapped import (
@@ -51,6 +52,7 @@ _HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
 _REVIEWS: Final = "reviews.json"
 _LISTED_NOUNS: Final = "title_nouns_1k_spacy3.8.json"
 _TERMS: Final = 1 << 12  # lists that are looked through at a time
+_WORDS: Final = 1 << 19  # words whose terms are kept while documents come in
 
 
 def build_index(
@@ -247,6 +249,7 @@ def write_index(target: Path, items: Iterable[Item], *, name: str, exact_nouns: 
         asins: list[bytes] = []
         prices = array("d")
         labels = {field: _Labels() for field in LISTED}
+        known = lru_cache(_WORDS)(terms_of.__wrapped__)  # rare words of a million products, too, are stemmed once
         filled = 0
         with (
             TextWriter(folder, "products") as records,
@@ -263,7 +266,7 @@ def write_index(target: Path, items: Iterable[Item], *, name: str, exact_nouns: 
                 for field, found_in in labels.items():
                     found_in.add(getattr(product, field))
                 records.add(pack_product(product, nouns))
-                found = terms(document_text(product))
+                found = [term for word in words(document_text(product)) for term in known(word)]
                 filled += bool(found)
                 postings.add(found)
             manifest |= {"name": name, "exact_nouns": exact_nouns(), "products": len(asins), "filled": filled}
