@@ -143,22 +143,16 @@ class Shop:
         if click.kind == "product":
             asin = name.upper()
             return place._replace(kind="item", product=self.catalogue.index_of(asin), visited=place.visited | {asin})
-        if click.kind == "option":
-            options = dict(place.options)
-            options[click.option.lower()] = name
-            return place._replace(kind="item", sub="", options=tuple(options.items()))
-        return place._replace(kind="item", sub="")
+        options = dict(place.options)
+        options[click.option.lower()] = name
+        return place._replace(kind="item", options=tuple(options.items()))
 
     def _seen_as(self, place: Place) -> str:
         """Return the kind of page the original takes a place for: it looks for names in the whole address."""
-        for kind, name in _ADDRESSES.items():
-            if (
-                kind == place.kind
-                or name in place.query
-                or any(name in text for pair in place.options for text in pair)
-            ):
-                return kind
-        return place.kind
+        texts = (place.query, *(text for pair in place.options for text in pair))
+        return next(
+            kind for kind, name in _ADDRESSES.items() if kind == place.kind or any(name in text for text in texts)
+        )
 
     def address(self, place: Place) -> str:
         """Return the part of the original's address that says what is open and chosen."""

@@ -242,6 +242,10 @@ def test_another_price_seed_draws_other_prices(agentgym_data: Path) -> None:
         assert min(low, high) <= other[product.asin] <= max(low, high)
 
 
+def test_held_out_goals_are_the_validation_split() -> None:
+    assert world(make()).held_out == {"split": "validation"}
+
+
 def test_environments_of_a_source_share_its_shop(agentgym_data: Path) -> None:
     assert world(make(data=agentgym_data))._shop is world(make(data=agentgym_data, split="test"))._shop
     assert world(make())._shop is world(make(split="test"))._shop

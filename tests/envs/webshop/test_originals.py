@@ -13,6 +13,7 @@ from agentgym.envs.webshop import originals
 from agentgym.envs.webshop.env import WebShopEnv
 from agentgym.envs.webshop.nouns import plain_nouns
 from agentgym.envs.webshop.originals import read_catalogue
+from agentgym.envs.webshop.sources import find_data, source_text
 from agentgym.errors import ConfigError, DataError
 
 MUG, CUP = "B000000001", "B000000002"
@@ -144,6 +145,15 @@ def test_broken_archives(tmp_path: Path) -> None:
         read_catalogue(path)
 
 
+def test_files_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        read_catalogue(folder / "items_shuffle_1000.json")
+
+
 def test_a_missing_file_of_attributes(folder: Path) -> None:
     (folder / "items_ins_v2_1000.json").unlink()
     with pytest.raises(ConfigError, match=r"items_ins_v2_1000\.json is missing beside"):
@@ -159,3 +169,19 @@ def test_what_does_not_fit_the_memory_is_to_be_indexed(folder: Path, monkeypatch
 def test_missing_human_goals(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"items_human_ins\.json or items_human_ins_1k\.json is missing"):
         WebShopEnv(data=folder, goals="human")
+
+
+def test_the_source_in_words(folder: Path) -> None:
+    assert source_text(folder) == f"in the original's catalogue from {folder / 'items_shuffle_1000.json'}"
+    assert source_text("builtin").startswith("in a built-in shop (task ids builtin/...)")
+
+
+def test_the_small_catalogue_comes_before_the_index_of_a_large_one(folder: Path) -> None:
+    put(folder / "items_shuffle.json", [])
+    assert find_data(folder) == folder / "items_shuffle_1000.json"
+    (folder / "items_shuffle_1000.json").unlink()
+    assert find_data(folder) == folder / "items_shuffle.json"
+    (folder / "index").mkdir()
+    assert find_data(folder) == folder / "items_shuffle.json"
+    put(folder / "index" / "manifest.json", {})
+    assert find_data(folder) == find_data(folder / "index") == folder / "index"
