@@ -32,7 +32,7 @@ _FILLERS: Final = (
 )
 _STOP: Final = frozenset(_FILLERS.split())
 _BOUND = re.compile(r"(\d+(?:\.\d+)?) ?(?:dollars|dollar|usd|bucks)|\$ ?(\d+(?:\.\d+)?)")
-_CLAUSE = re.compile(r",? ?(?:and |with )?\b([a-z][a-z ]{0,30}): ([^,:]{1,40}?)(?=,|$)")
+_CLAUSE = re.compile(r"(?:,|\band|\bwith) ((?:[a-z]+ )?[a-z]+): ([^,:]{1,40}?)(?=,|$)")
 _WORD = re.compile(r"[a-z0-9](?:[a-z0-9'.-]*[a-z0-9])?")
 _BRACKETS = re.compile(r"[\[\]\s]+")
 _COST = re.compile(r"\$(\d+(?:\.\d+)?)")
@@ -44,14 +44,14 @@ class Wish:
 
     Attributes:
         text: The instruction, lower case.
-        words: The words worth searching for, in their order, each once; values after a colon are not among them.
-        wanted: Those words and the values.
+        words: The words that matter, in their order, each once, but for the values of options after a colon.
+        wanted: Those words, then the words of the values: what is searched for.
         price: Largest price in dollars.
     """
 
     text: str
     words: tuple[str, ...]
-    wanted: frozenset[str]
+    wanted: tuple[str, ...]
     price: float
 
 
@@ -63,8 +63,8 @@ def read_wish(instruction: str) -> Wish:
     price = float(found[1] or found[2]) if found else NO_PRICE_BOUND
     bare = _BOUND.sub(" ", text)
     words = dict.fromkeys(word for word in _WORD.findall(_CLAUSE.sub(" ", bare)) if word not in _STOP)
-    values = (word for _, value in _CLAUSE.findall(bare) for word in _WORD.findall(value) if word not in _STOP)
-    return Wish(text, tuple(words), frozenset((*words, *values)), price)
+    values = [word for _, value in _CLAUSE.findall(bare) for word in _WORD.findall(value) if word not in _STOP]
+    return Wish(text, tuple(words), tuple(dict.fromkeys((*words, *values))), price)
 
 
 @dataclass(slots=True)
@@ -125,7 +125,7 @@ class ShoppingExpert:
         if any(part.startswith("Page ") for part in parts):
             return self._on_results(parts, wish, clicks)
         # A first search that found nothing is followed by a shorter one.
-        words = wish.words[-2:] if self._searched else wish.words
+        words = wish.words[-2:] if self._searched else wish.wanted
         self._searched = True
         return f"search[{' '.join(words) or wish.text}]"
 
