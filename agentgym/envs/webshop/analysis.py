@@ -51,8 +51,10 @@ _PICTURE: Final = (
 )
 _LETTER: Final = rf"(?:(?![{_SINGLE}{_NUMBERS}{_LINKS}{_MARKS}])[^\W\d][{_MARKS}]*)"
 _DIGIT: Final = rf"(?:\d[{_MARKS}]*)"
+# Links alone are no word, but are read as one and dropped: looked at from each of them, a long run would take forever.
 _WORD: Final = re.compile(
-    rf"[{_SINGLE}][{_MARKS}]*"
+    rf"[{_LINKS}]++(?!{_LETTER}|{_DIGIT})"
+    rf"|[{_SINGLE}][{_MARKS}]*"
     rf"|[{_LINKS}]*(?:{_LETTER}|{_DIGIT})"
     rf"(?:[{_LINKS}]*(?:{_LETTER}|{_DIGIT})"
     rf"|(?<=[^\W\d_])[{re.escape(_JOINS_LETTERS + _JOINS_BOTH)}](?={_LETTER})"
@@ -62,8 +64,9 @@ _WORD: Final = re.compile(
 )
 # The same for a text of ASCII alone, which most are, four times as fast.
 _ASCII_WORD: Final = re.compile(
-    r"_*[a-zA-Z0-9]\w*(?:(?:(?<=[a-zA-Z])[:.'](?=[a-zA-Z])|(?<=[0-9])[,;.'](?=[0-9]))\w+)*", re.ASCII
+    r"_++(?![a-zA-Z0-9])|_*[a-zA-Z0-9]\w*(?:(?:(?<=[a-zA-Z])[:.'](?=[a-zA-Z])|(?<=[0-9])[,;.'](?=[0-9]))\w+)*", re.ASCII
 )
+_NO_WORD: Final = re.compile(f"[{_LINKS}]+")
 _POSSESSIVE: Final = re.compile("['\u2019\uff07][sS]$")
 
 
@@ -77,13 +80,15 @@ def terms(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in their order, as they stand in it."""
+    """Return the words of a text in their order, as they stand in it; some have no terms."""
     return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 @lru_cache(maxsize=1 << 16)
 def terms_of(word: str) -> tuple[str, ...]:
-    """Return the term of a word; several if it is very long, none if it is a stop word."""
+    """Return the term of a word; several if it is very long, none if it is a stop word or has no letter."""
+    if _NO_WORD.fullmatch(word):
+        return ()
     pieces = (word[start : start + _MAX_WORD] for start in range(0, len(word), _MAX_WORD))
     plain = (_POSSESSIVE.sub("", piece).lower() for piece in pieces)
     return tuple(stem(piece) for piece in plain if piece and piece not in STOP_WORDS)

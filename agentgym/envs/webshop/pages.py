@@ -11,7 +11,6 @@ the instruction is put in front when a page is shown.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -37,19 +36,23 @@ SEPARATOR: Final = " [SEP] "
 PER_PAGE: Final = 10
 SUB_PAGES: Final = ("description", "features", "reviews", "attributes")
 
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 # What an HTML parser keeps of text that is white space only.
 _BLANK: Final = " \n\t\f\r"
 
 
 def parse_action(action: str) -> tuple[str, str] | None:
-    """Split ``name[argument]`` as the original does, None if the action has another form.
+    r"""Split ``name[argument]`` as the original does, None if the action has another form.
+
+    The original matches ``(.+)\[(.+)\]`` at the start. This finds the same in one pass over any text: in the first
+    line, the last closing bracket and the last opening one that leaves an argument.
 
     >>> parse_action("search[red mug]"), parse_action("buy it")
     (('search', 'red mug'), None)
     """
-    match = _ACTION.match(action)
-    return (match[1], match[2]) if match else None
+    line = action.partition("\n")[0]
+    last = line.rfind("]")
+    first = line.rfind("[", 1, max(last - 1, 1))
+    return None if first < 0 else (line[:first], line[first + 1 : last])
 
 
 class Click(NamedTuple):

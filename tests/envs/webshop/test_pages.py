@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentgym.envs.webshop.analysis import terms
 from agentgym.envs.webshop.pages import SEPARATOR, done_page, item_page, parse_action, search_page, sub_page
 from agentgym.envs.webshop.shop import START, Place, Shop
 from tests.envs.webshop.shelves import CUP, LAMP, MUG, ODD, shop
@@ -42,6 +44,18 @@ def go(site: Shop, *steps: str, start: Place = START) -> Place:
 )
 def test_actions_are_read_as_the_original_reads_them(action: str, wanted: tuple[str, str] | None) -> None:
     assert parse_action(action) == wanted
+
+
+@given(st.text(alphabet="ab[]\n\r ", max_size=12))
+def test_actions_are_split_where_the_originals_pattern_splits_them(action: str) -> None:
+    match = re.match(r"(.+)\[(.+)\]", action)
+    assert parse_action(action) == (match.groups() if match else None)
+
+
+def test_long_nonsense_is_read_at_once() -> None:
+    for text in ("[" * 100_000, "[" * 100_000 + "]", "a[" + "]" * 100_000, "_" * 100_000, "_" * 100_000 + "字"):
+        parse_action(text)
+        assert terms(text) in ([], ["a"], ["字"])
 
 
 def test_the_search_page() -> None:
