@@ -144,6 +144,10 @@ class _Fields:
     def get(self, name: str) -> Any:
         return self._record.get(name)
 
+    def within(self, name: str, value: Any) -> _Fields:
+        """Return access to an object that lies in the field ``name``."""
+        return _Fields(value, f"{self._where}, {name}")
+
     def wrong(self, name: str, expected: str) -> DataError:
         value = repr(self._record.get(name))
         return DataError(f"{self._where}: {name!r} must be {expected}, not {value[:80]}")
@@ -227,7 +231,7 @@ def _written(fields: _Fields, name: str) -> tuple[Review, ...]:
         raise fields.wrong(name, "a list of reviews")
     reviews = []
     for entry in entries:
-        review = _Fields(entry, name)
+        review = fields.within(name, entry)
         score = review.get("score") if "score" in entry else review.get("stars")
         body = review.text("body") or review.text("review")
         reviews.append(Review(review.text("title"), str(score or ""), body))
