@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import random
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -265,7 +267,47 @@ def measure_environment(folder: Path) -> dict[str, float]:
     return {"make and first reset, s": made, "steps a second, random clicks": steps / spent}
 
 
+def play(place: str, count: int, ready: Any, results: Any) -> None:
+    """Search as a worker process would, wait until all workers have, and say how much memory it takes."""
+    shop, catalogue = Shop(seed=2), MappedCatalogue(place)
+    for _ in range(count):
+        for number in catalogue.search(shop.instruction(), LIMIT):
+            catalogue.product(number)
+    ready.wait()
+    results.put(shares())
+    ready.wait()
+
+
+def shares() -> dict[str, float]:
+    """Return this process's memory in MiB: all it maps, its share of pages that others map too, what no file backs."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    found = {name.rstrip(":"): int(value) / 1024 for name, value, *_ in map(str.split, lines)}
+    return {"RSS": found["Rss"], "PSS": found["Pss"], "no file behind it": found["Anonymous"]}
+
+
+def measure_workers(folder: Path, count: int) -> dict[str, Any]:
+    """Return the memory of each of two processes that search the same index at the same time."""
+    context = multiprocessing.get_context("spawn")
+    ready, results = context.Barrier(2), context.Queue()
+    workers = [context.Process(target=play, args=(str(folder / INDEX), count, ready, results)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    found = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return {"each of two workers, MiB": {name: sum(each[name] for each in found) / 2 for name in found[0]}}
+
+
 # The whole ------------------------------------------------------------------------------------------------------------
+
+
+MEASURES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+    "build": lambda folder, _: measure_build(folder),
+    "queries": measure_queries,
+    "verify": lambda folder, _: measure_verify(folder),
+    "workers": measure_workers,
+    "environment": lambda folder, _: measure_environment(folder),
+}
 
 
 def child(what: str, folder: Path, queries: int) -> dict[str, Any]:
@@ -292,7 +334,7 @@ def report(record: dict[str, Any]) -> None:
         else:
             table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else str(value))
 
-    for name in ("MB", "build", "reading", "environment"):
+    for name in ("MB", "build", "reading", "workers", "environment"):
         add(name, record[name])
     Console().print(table)
 
@@ -303,14 +345,10 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if not given")
-    parser.add_argument("--measure", choices=("build", "queries", "verify", "environment"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=tuple(MEASURES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure == "queries":
-        print(json.dumps(measure_queries(arguments.folder, arguments.queries)))
-        return
     if arguments.measure:
-        work = {"build": measure_build, "verify": measure_verify, "environment": measure_environment}
-        print(json.dumps(work[arguments.measure](arguments.folder)))
+        print(json.dumps(MEASURES[arguments.measure](arguments.folder, arguments.queries)))
         return
     base = arguments.folder or Path(tempfile.gettempdir())
     base.mkdir(parents=True, exist_ok=True)
@@ -328,6 +366,7 @@ def main() -> None:
         manifest = json.loads((folder / INDEX / "manifest.json").read_text(encoding="utf-8"))
         record["holds"] = {name: manifest[name] for name in ("terms", "postings", "tokens")}
         record["reading"] = child("queries", folder, arguments.queries) | child("verify", folder, 0)
+        record["workers"] = child("workers", folder, arguments.queries)
         record["environment"] = child("environment", folder, 0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
