@@ -269,7 +269,7 @@ def measure_environment(folder: Path) -> dict[str, float]:
 
 def play(place: str, count: int, ready: Any, results: Any) -> None:
     """Search as a worker process would, wait until all workers have, and say how much memory it takes."""
-    shop, catalogue = Shop(seed=2), MappedCatalogue(place)
+    shop, catalogue = Shop(seed=2, words=20_000), MappedCatalogue(place)  # few words: their memory is not the index's
     for _ in range(count):
         for number in catalogue.search(shop.instruction(), LIMIT):
             catalogue.product(number)
