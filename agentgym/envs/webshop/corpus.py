@@ -24,7 +24,7 @@ def world_names() -> list[str]:
     return sorted({name.lower() for name in (*names, *BRANDS)})
 
 
-def world_texts(episodes: int = 40, noise: float = 0.3) -> list[str]:
+def world_texts(episodes: int = 25, noise: float = 0.3) -> list[str]:
     """Return observations and actions of built-in training goals that the expert plays.
 
     Args:

@@ -98,10 +98,12 @@ class ShopConfig:
 
 PRESETS: Final = {
     "default": ShopConfig(),
-    "easy": ShopConfig(kinds=10, families=4, distractors=1, traits=2, attributes=(1, 2), hidden=0.0, wording="plain"),
+    "easy": ShopConfig(
+        families=12, distractors=1, traits=2, attributes=(1, 2), options=(1, 1), hidden=0.0, wording="plain"
+    ),
     "hard": ShopConfig(families=12, distractors=5, attributes=(2, 4), hidden=0.6, wording="natural"),
 }
-"""Named configurations: 960, 80 and 2,160 products."""
+"""Named configurations: 960, 720 and 2,160 products."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -85,7 +85,7 @@ def test_every_kind_has_words_for_its_options_and_a_noun() -> None:
 # The shelves ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("preset", "products"), [("easy", 80), ("default", 960), ("hard", 2160)])
+@pytest.mark.parametrize(("preset", "products"), [("easy", 720), ("default", 960), ("hard", 2160)])
 def test_shelves_are_as_large_as_promised(preset: str, products: int) -> None:
     stock = stock_of(PRESETS[preset])
     assert len(stock.products) == len(stock.nouns) == len({product.asin for product in stock.products}) == products
@@ -185,7 +185,8 @@ def test_splits_share_no_family(preset: str) -> None:
     assert not families["train"] & families["validation"]
     assert not families["train"] & families["test"]
     assert not families["validation"] & families["test"]
-    assert all(len({family // config.families for family in found}) == config.kinds for found in families.values())
+    # A kind that is too crowded may give way to others.
+    assert all(len({family // config.families for family in found}) >= config.kinds - 2 for found in families.values())
 
 
 def test_an_instruction_says_all_that_is_asked_for() -> None:
@@ -265,15 +266,15 @@ def test_the_goals_behind_the_ids_are_fixed_for_good() -> None:
         for split in SPLITS:
             goals = BuiltinGoals(split, preset)
             texts += [repr(goals.load(task_id)) for task_id in goals.ids(30)]
-    assert text_hash("\n".join(texts)) == "5d50973275ee11037baad91816fb9aa7"
+    assert text_hash("\n".join(texts)) == "01f12efa6c3b414dac2c74bd02975fea"
 
 
 def test_ids_deal_the_kinds_in_turn_and_are_all_different() -> None:
-    goals = BuiltinGoals("test", "easy")
-    loaded = [goals.load(task_id) for task_id in goals.ids(200)]
-    assert [goal.query for goal in loaded[:10]] == [kind.name for kind in KINDS[:10]]
-    assert len({goal.instruction for goal in loaded}) > 120  # four products of each kind, few wishes: some come again
-    assert len({goal.instruction for goal in drawn("test", n=200)}) > 195
+    for preset in PRESETS:
+        goals = BuiltinGoals("test", preset)
+        loaded = [goals.load(task_id) for task_id in goals.ids(200)]
+        assert [goal.query for goal in loaded[:30]] == [kind.name for kind in KINDS]
+        assert len({goal.instruction for goal in loaded}) > 150
 
 
 def test_draw_depends_on_the_generator_alone() -> None:
