@@ -197,16 +197,19 @@ def test_options_in_any_order_are_one_state_and_one_purchase(
     env: gym.Env[str, str], number: int, data: st.DataObject
 ) -> None:
     _, info = env.reset(options={"task": f"builtin/train/easy/{number}"})
-    goal = env.unwrapped.customer_goal  # type: ignore[attr-defined]
-    assume(len(goal.options) > 1)
+    goal, task = env.unwrapped.customer_goal, info["task_id"]  # type: ignore[attr-defined]
+    opened = (f"search[{goal.title}]", f"click[{goal.asin.lower()}]")
+    for action in opened:
+        *_, info = env.step(action)
+    assume(info["valid"])
+    offered = env.unwrapped.page.clickables.items()  # type: ignore[attr-defined]
+    choice = {click.option: value for value, click in offered if click.kind == "option"} | dict(goal.options)
+    assume(len(choice) > 1)
     ends = []
-    for values in ([value for _, value in goal.options], data.draw(st.permutations([v for _, v in goal.options]))):
-        env.reset(options={"task": info["task_id"]})
-        env.step(f"search[{goal.title}]")
-        *_, info = env.step(f"click[{goal.asin.lower()}]")
-        assume(info["valid"])
-        for value in values:
-            *_, info = env.step(f"click[{value}]")
+    for values in (list(choice.values()), data.draw(st.permutations(list(choice.values())))):
+        env.reset(options={"task": task})
+        for action in (*opened, *(f"click[{value}]" for value in values)):
+            *_, info = env.step(action)
             assert info["valid"]
         state = info["state_hash"]
         _, reward, terminated, _, _ = env.step("click[buy now]")
