@@ -122,8 +122,9 @@ class Stock:
 
     def meeting(self, goal: Goal) -> frozenset[int]:
         """Return the products that have all a goal asks for."""
-        chosen = [(name, value) for name, value in goal.options if name is not None]
-        found = frozenset[int].intersection(*(self.having[wish] for wish in (*goal.attributes, *chosen)))
+        wishes: list[str | tuple[str, str]] = [*goal.attributes]
+        wishes += [(name, value) for name, value in goal.options if name is not None]
+        found = frozenset[int].intersection(*(self.having[wish] for wish in wishes))
         return frozenset(i for i in found if self.products[i].prices[0] <= goal.price_upper)
 
 
@@ -142,8 +143,9 @@ def stock_of(config: ShopConfig) -> Stock:
             products += _family(config, kind, family, asins[len(products) :])
     having: dict[str | tuple[str, str], set[int]] = {}
     for i, product in enumerate(products):
-        pairs = ((name, value) for name, values in product.options.items() for value in values)
-        for key in (*product.attributes, *pairs):
+        keys: list[str | tuple[str, str]] = [*product.attributes]
+        keys += [(name, value) for name, values in product.options.items() for value in values]
+        for key in keys:
             having.setdefault(key, set()).add(i)
     return Stock(
         tuple(products),
