@@ -21,6 +21,7 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "DistractorShop-v0": {"entry_point": "agentgym.envs.finite.worlds:DistractorShopEnv", "max_episode_steps": 20},
     "KeyRoom-v0": {"entry_point": "agentgym.envs.finite.worlds:KeyRoomEnv", "max_episode_steps": 20},
     "MiniHousehold-v0": {"entry_point": "agentgym.envs.finite.worlds:MiniHouseholdEnv", "max_episode_steps": 20},
+    "WebShop-v0": {"entry_point": "agentgym.envs.webshop.env:WebShopEnv", "max_episode_steps": 15},
 }
 """Environment id to the keyword arguments of ``gymnasium.register``."""
 

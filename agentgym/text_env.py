@@ -116,6 +116,10 @@ class TextEnv(gym.Env[str, str]):
     def state_text(self) -> str:
         """Describe the hidden state in full: equal texts mean equal states."""
 
+    def _obs_hash(self, observation: str) -> str:
+        """Name what the agent saw; a world whose texts repeat the goal may leave it out."""
+        return text_hash(observation)
+
     def _get_state(self) -> Any:
         """Return the world's state as an immutable or private, picklable value."""
         raise SnapshotError(f"{type(self).__name__} cannot save its state; wrap it in agentgym.wrappers.ReplaySnapshot")
@@ -175,7 +179,7 @@ class TextEnv(gym.Env[str, str]):
             "won": won,
             "score": score,
             "env_reward": reward,
-            "obs_hash": text_hash(observation),
+            "obs_hash": self._obs_hash(observation),
             "state_hash": state_hash,
         }
         return cast("dict[str, Any]", info)

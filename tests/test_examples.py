@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
+
+from agentgym import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -30,3 +34,17 @@ def test_example_runs(path: Path, tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert SHOWN[path.name] in run.stdout
+
+
+def test_the_shop_trains_with_the_words_of_the_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTGYM_CACHE", str(tmp_path / "cache"))
+    cuts = "--iterations 1 --minibatches 1 --groups 1 --group-size 2 --eval-episodes 2 --report-to none"
+    warm = "--set warm_start.steps=1 --set warm_start.demonstrations=4"
+    command = f"train --config {ROOT / 'examples' / 'webshop.yaml'} --output {tmp_path / 'run'} {cuts} {warm}"
+    cli.app(command.split(), standalone_mode=False)
+    run = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    environments = run["environment"]
+    assert environments["train"]["example_task"].startswith("builtin/train/easy/")
+    assert environments["evaluation"]["example_task"].startswith("builtin/validation/easy/")
+    [model] = (tmp_path / "run" / "checkpoints").glob("*/model")
+    assert "hiking boots" in AutoTokenizer.from_pretrained(model).get_vocab()

@@ -51,6 +51,19 @@ def test_winning_play() -> None:
     assert last[4]["score"] == 1.0
 
 
+def test_a_world_may_name_what_was_seen_by_a_part_of_it() -> None:
+    class Brief(Corridor):
+        def _obs_hash(self, observation: str) -> str:
+            return text_hash(observation.split()[0])
+
+    env = Brief()
+    for wrapped in (env, StateHash(env)):
+        observation, info = wrapped.reset(options={"task": "corridor/3"})
+        assert info["obs_hash"] == text_hash(observation.split()[0]) != text_hash(observation)
+        observation, *_, info = wrapped.step("left")
+        assert info["obs_hash"] == text_hash(observation.split()[0]) != text_hash(observation)
+
+
 def test_step_before_reset_and_after_the_end_is_refused() -> None:
     env = Corridor()
     with pytest.raises(EnvironmentFault, match="call reset"):

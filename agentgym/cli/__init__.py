@@ -32,6 +32,7 @@ from agentgym.cli.sft import SFTSettings as SFTSettings
 from agentgym.cli.sft import sft as _sft
 from agentgym.cli.train import TrainSettings as TrainSettings
 from agentgym.cli.train import train as _train
+from agentgym.cli.webshop_index import webshop_index as _webshop_index
 from agentgym.errors import AgentGymError, ConfigError, missing_extra
 
 __all__ = [
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "algos": _algos,
     "credit": _credit,
     "creditbench": _creditbench,
+    "webshop-index": _webshop_index,
 }
 """Every command by name, in the order of ``--help``."""
 

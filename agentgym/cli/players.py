@@ -51,7 +51,7 @@ def language_policy(settings: Player) -> HFPolicy:
         del chosen["temperature"]
     if "context" in chosen:
         chosen["context"] = make_context(settings.context)
-    return HFPolicy.from_pretrained(settings.model, dtype=settings.dtype, **chosen)
+    return HFPolicy.from_pretrained(settings.model, dtype=settings.dtype, world=settings.env, **chosen)
 
 
 def make_policy(settings: Player) -> Policy:

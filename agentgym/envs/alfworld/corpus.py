@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentgym.envs.alfworld.engine import NOTHING_HAPPENS, Play, World
 from agentgym.envs.alfworld.expert import SearchingExpert
 from agentgym.envs.alfworld.generator import BuiltinGames
-from agentgym.envs.alfworld.rooms import Stream
+from agentgym.envs.stream import Stream
 
 __all__ = ["world_texts"]
 

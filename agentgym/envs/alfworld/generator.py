@@ -22,7 +22,8 @@ import numpy as np
 
 from agentgym.envs.alfworld.expert import plan
 from agentgym.envs.alfworld.game import TASK_PREFIX, TASK_TYPES, Game, Goal, Item, Receptacle
-from agentgym.envs.alfworld.rooms import CAPACITY, CONTENTS, ITEMS, KINDS, Room, Stream, draw_room
+from agentgym.envs.alfworld.rooms import CAPACITY, CONTENTS, ITEMS, KINDS, Room, draw_room
+from agentgym.envs.stream import Stream
 from agentgym.errors import ConfigError, TaskNotFoundError, unknown_name
 from agentgym.identity import text_hash, value_hash
 

@@ -14,7 +14,8 @@ import pytest
 from agentgym.envs.alfworld.engine import Play, World
 from agentgym.envs.alfworld.game import TASK_TYPES, Game
 from agentgym.envs.alfworld.generator import PRESETS, SPLITS, BuiltinGames, GeneratorConfig
-from agentgym.envs.alfworld.rooms import CONTENTS, FURNITURE, ITEMS, KINDS, Stream, draw_room
+from agentgym.envs.alfworld.rooms import CONTENTS, FURNITURE, ITEMS, KINDS, draw_room
+from agentgym.envs.stream import Stream
 from agentgym.errors import ConfigError, TaskNotFoundError
 from agentgym.identity import text_hash
 

@@ -1,0 +1,211 @@
+"""Experts of the shop: what they buy, that one of them goes by pages alone, and the demonstrations they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import agentgym
+from agentgym.envs.webshop.env import WebShopEnv
+from agentgym.envs.webshop.expert import ShoppingExpert, known_action, read_wish
+from agentgym.envs.webshop.generator import PRESETS, BuiltinGoals
+from agentgym.envs.webshop.products import NO_PRICE_BOUND, Goal
+from agentgym.errors import EnvironmentFault
+
+GAMES = 40
+
+
+def play(env: gym.Env[str, str], task: str, searching: bool = True) -> tuple[list[str], dict[str, object]]:
+    _, info = env.reset(options={"task": task})
+    over = cut = False
+    actions = []
+    while not (over or cut):
+        actions.append(env.unwrapped.expert_action(searching))  # type: ignore[attr-defined]
+        _, _, over, cut, info = env.step(actions[-1])
+        assert info["valid"], actions
+    return actions, info
+
+
+def shop(**options: object) -> gym.Env[str, str]:
+    return gym.make("WebShop-v0", disable_env_checker=True, **options)
+
+
+# On built-in goals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_who_knows_the_product_always_wins(split: str, preset: str) -> None:
+    env = shop(data="builtin", split=split, difficulty=preset)
+    for task in BuiltinGoals(split, preset).ids(GAMES):
+        actions, info = play(env, task, searching=False)
+        assert info["won"], (task, actions)
+        assert len(actions) <= 8
+
+
+@pytest.mark.parametrize(("preset", "least", "score"), [("easy", 0.9, 0.95), ("default", 0.6, 0.9), ("hard", 0.3, 0.8)])
+def test_who_reads_pages_wins_as_often_as_the_difficulty_allows(preset: str, least: float, score: float) -> None:
+    env = shop(data="builtin", split="validation", difficulty=preset)
+    played = [play(env, task) for task in BuiltinGoals("validation", preset).ids(GAMES)]
+    assert least <= np.mean([bool(info["won"]) for _, info in played]) <= 1.0
+    assert np.mean([info["score"] for _, info in played]) >= score  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("steps", [5, 6, 9, 12])
+def test_it_buys_before_its_steps_run_out(steps: int) -> None:
+    world = WebShopEnv(data="builtin", difficulty="hard")
+    for task in BuiltinGoals("train", "hard").ids(20):
+        page, info = world.reset(options={"task": task})
+        expert = ShoppingExpert(steps)
+        over, taken = False, 0
+        while not over:
+            page, reward, over, _, info = world.step(expert.act(page, info["goal"], info["admissible"]))
+            taken += 1
+        assert taken <= steps
+        assert reward > 0
+
+
+def test_it_goes_by_the_page_and_the_instruction_alone() -> None:
+    # Two environments show the same pages; in one of them the customer has another product in mind.
+    env = shop(data="builtin", difficulty="easy")
+    for task in BuiltinGoals("train", "easy").ids(10):
+        actions, _ = play(env, task)
+        expert, world = ShoppingExpert(), WebShopEnv(data="builtin", difficulty="easy")
+        page, info = world.reset(options={"task": task})
+        for action in actions:
+            assert expert.act(page, info["goal"], info["admissible"]) == action
+            page, _, _, _, info = world.step(action)
+
+
+@pytest.mark.parametrize("mode", ["text", "text_rich", "simple"])
+def test_the_mode_of_observation_makes_no_difference(mode: str) -> None:
+    task = "builtin/train/3"
+    assert play(shop(data="builtin", observation=mode), task)[0] == play(shop(data="builtin"), task)[0]
+
+
+def test_it_goes_on_from_a_snapshot() -> None:
+    env = shop(data="builtin", difficulty="easy")
+    env.reset(options={"task": "builtin/train/easy/1"})
+    saved = []
+    over = False
+    while not over:
+        saved.append(agentgym.snapshot(env))
+        _, _, over, _, info = env.step(env.unwrapped.expert_action())  # type: ignore[attr-defined]
+    for snapshot in saved:
+        agentgym.restore(env, snapshot)
+        over = cut = False
+        while not (over or cut):
+            _, _, over, cut, info = env.step(env.unwrapped.expert_action())  # type: ignore[attr-defined]
+        assert info["score"] > 0.5
+
+
+def test_there_is_nothing_to_do_before_and_after_an_episode() -> None:
+    env = WebShopEnv(data="builtin", difficulty="easy")
+    with pytest.raises(EnvironmentFault, match="call reset"):
+        env.expert_action()
+    env.reset(options={"task": "builtin/train/easy/0"})
+    over = False
+    while not over:
+        _, _, over, _, _ = env.step(env.expert_action())
+    with pytest.raises(EnvironmentFault, match="call reset"):
+        env.expert_action()
+
+
+# On the original's goals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("searching", "won", "score"), [(True, 0.2, 0.6), (False, 0.7, 0.95)])
+def test_on_the_small_catalogue(agentgym_data: Path, searching: bool, won: float, score: float) -> None:
+    env = shop(data=str(agentgym_data / "webshop"), split="test")
+    tasks = env.unwrapped.tasks  # type: ignore[attr-defined]
+    played = [play(env, task, searching)[1] for task in tasks[:: max(1, len(tasks) // GAMES)]]
+    assert np.mean([bool(info["won"]) for info in played]) >= won
+    assert np.mean([info["score"] for info in played]) >= score  # type: ignore[misc]
+
+
+# Reading an instruction -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("instruction", "words", "price"),
+    [
+        ("Find waterproof hiking boots, color: red, size: 8, price below 40 dollars", "waterproof hiking boots", 40.0),
+        (
+            "I need oat milk herbal teas in chili flavor, for less than 9.50 dollars",
+            "oat milk herbal teas chili flavor",
+            9.5,
+        ),
+        ("i want a usb hub under $25", "usb hub", 25.0),
+        ("Red mugs", "red mugs", NO_PRICE_BOUND),
+        ("", "", NO_PRICE_BOUND),
+    ],
+)
+def test_an_instruction_is_words_and_a_price(instruction: str, words: str, price: float) -> None:
+    wish = read_wish(instruction)
+    assert " ".join(wish.words) == words
+    assert wish.price == price
+
+
+def test_values_after_a_colon_are_wanted_too() -> None:
+    wish = read_wish("Find mugs, color: dark red, and size: 4oz, price below 40 dollars")
+    assert wish.words == ("mugs",)
+    assert wish.wanted == ("mugs", "dark", "red", "4oz")
+
+
+def item(*parts: str) -> str:
+    return " [SEP] ".join(("Instruction:", "...", "Back to Search", "< Prev", *parts, "Buy Now"))
+
+
+@pytest.mark.parametrize(
+    ("instruction", "choice"),
+    [
+        ("mug in size large", "large"),
+        ("mug, size: x-large", "x-large"),
+        ("a large mug", "large"),
+        ("mug, size: small and color: large", "small"),
+    ],
+)
+def test_a_named_value_is_chosen(instruction: str, choice: str) -> None:
+    values = ("small", "large", "x-large")
+    page = item("size", *values, "Mug", "Price: $5.0", "Rating: N.A.")
+    clicks = [f"click[{name}]" for name in ("back to search", "< prev", *values, "buy now")]
+    expert = ShoppingExpert()
+    assert expert.act(page, instruction, clicks) == f"click[{choice}]"
+    assert expert.act(page, instruction, clicks) == "click[buy now]"
+
+
+def test_a_search_that_finds_nothing_is_followed_by_a_shorter_one() -> None:
+    expert = ShoppingExpert()
+    start = "WebShop [SEP] Instruction: [SEP] find blue dotted mugs [SEP] Search"
+    assert expert.act(start, "find blue dotted mugs", ()) == "search[blue dotted mugs]"
+    nothing = "Instruction: [SEP] find blue dotted mugs [SEP] Back to Search [SEP] Page 1 (Total results: 0)"
+    assert expert.act(nothing, "find blue dotted mugs", ("click[back to search]",)) == "click[back to search]"
+    assert expert.act(start, "find blue dotted mugs", ()) == "search[dotted mugs]"
+
+
+# Knowing the product --------------------------------------------------------------------------------------------------
+
+GOAL = Goal(
+    "B01", "...", ("red",), (("size", "big"), (None, "blue")), 9.0, "home", "mugs", "Red [big] Mug", "Home › Mugs"
+)
+
+
+@pytest.mark.parametrize(
+    ("opened", "chosen", "actions", "expected"),
+    [
+        (None, (), (), "search[red big mug]"),
+        (None, (), ("click[b01]", "click[next >]"), "click[b01]"),
+        (None, (), ("click[b02]", "click[next >]"), "click[next >]"),
+        ("B02", (), ("click[buy now]", "click[< prev]"), "search[red big mug]"),
+        ("B01", (), ("click[< prev]",), "click[< prev]"),
+        ("B01", (), ("click[big]", "click[blue]", "click[buy now]"), "click[big]"),
+        ("B01", ("big",), ("click[big]", "click[blue]", "click[buy now]"), "click[blue]"),
+        ("B01", ("big",), ("click[big]", "click[buy now]"), "click[buy now]"),
+        ("B01", ("big", "blue"), ("click[big]", "click[blue]", "click[buy now]"), "click[buy now]"),
+    ],
+)
+def test_the_shortest_way(opened: str | None, chosen: tuple[str, ...], actions: tuple[str, ...], expected: str) -> None:
+    assert known_action(GOAL, opened, chosen, actions) == expected
