@@ -111,7 +111,7 @@ class Shop:
             "average_rating": "",
             "small_description": [self.words(1 + self._length(16, 200)) for _ in range(5)],
             "customization_options": options,
-            "asin": f"B{number * 7_654_321 % 1_000_000_007:09d}"[:10],
+            "asin": asin_of(number),
             "category": draw.choice(DEPARTMENTS),
             "query": kind,
             "page": number % 400,

@@ -68,9 +68,9 @@ def build_index(
         source: The products file (a JSON array of raw products), or the folder it lies in. The file of attributes
             lies beside it; human instructions, reviews and title nouns may.
         target: The folder to make; None for ``index`` beside the products file, where `gymnasium.make` looks for it.
-        nouns: Who finds the nouns of titles that are not on file: ``tagger`` (spaCy, the original's, about an hour for
-            a million titles), ``plain`` (a list of words, whose rewards are near the original's), or ``auto``: the
-            tagger if it is installed.
+        nouns: Who finds the nouns of titles that are not on file: ``tagger`` (spaCy, the original's, which has to tag
+            every title), ``plain`` (a list of words, whose rewards are near the original's), or ``auto``: the tagger if
+            it is installed.
         progress: Called with the number of products that are done, now and then.
 
     Returns:
