@@ -162,5 +162,5 @@ def defaults_of(tokenizer: Any) -> dict[str, Any]:
     """Return the arguments a policy with this tokenizer should be made with: none unless it is a tiny one's."""
     if tokenizer.chat_template == _TEMPLATE:
         shop = tokenizer.backend_tokenizer.normalizer is not None  # a search has more words than a household command
-        return {"context": Transcript(instruction=None), "max_new_tokens": 16 if shop else 6}
+        return {"context": Transcript(instruction=None), "max_new_tokens": 24 if shop else 6}
     return {}
