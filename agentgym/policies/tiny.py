@@ -4,9 +4,9 @@ Generation decides how fast a laptop trains, so sequences are short: a name ("ca
 and each stock phrase of the world between names are one token each. Any other text is spelled in bytes, so nothing is
 ever unknown.
 
-There is one tokenizer for each world of `WORLDS`; every other world gets that of ``ALFWorld-v0``. The shop reads actions
-in lower case, so its tokenizer reads pages in lower case too: what is to be clicked is then the same tokens as on the
-page.
+There is one tokenizer for each world of `WORLDS`; every other world gets that of ``ALFWorld-v0``. The shop reads
+actions in lower case, so its tokenizer reads pages in lower case too: what is to be clicked is then the same tokens as
+on the page.
 """
 
 from __future__ import annotations
