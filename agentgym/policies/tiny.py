@@ -4,9 +4,9 @@ Generation decides how fast a laptop trains, so sequences are short: a name ("ca
 and each stock phrase of the world between names are one token each. Any other text is spelled in bytes, so nothing is
 ever unknown.
 
-There is one tokenizer for each world of `WORLDS`; every other world gets that of ``ALFWorld-v0``. The shop reads actions
-in lower case, so its tokenizer reads pages in lower case too: what is to be clicked is then the same tokens as on the
-page.
+There is one tokenizer for each world of `WORLDS`; every other world gets that of ``ALFWorld-v0``. The shop reads
+actions in lower case, so its tokenizer reads pages in lower case too: what is to be clicked is then the same tokens as
+on the page.
 """
 
 from __future__ import annotations
@@ -162,5 +162,5 @@ def defaults_of(tokenizer: Any) -> dict[str, Any]:
     """Return the arguments a policy with this tokenizer should be made with: none unless it is a tiny one's."""
     if tokenizer.chat_template == _TEMPLATE:
         shop = tokenizer.backend_tokenizer.normalizer is not None  # a search has more words than a household command
-        return {"context": Transcript(instruction=None), "max_new_tokens": 16 if shop else 6}
+        return {"context": Transcript(instruction=None), "max_new_tokens": 24 if shop else 6}
     return {}

@@ -37,6 +37,7 @@ _SPLIT_OF: Final = ("test", "validation", *("train",) * 6)
 _MOST_FAMILIES: Final = 32
 _MOST_DISTRACTORS: Final = 15
 _SYLLABLES: Final = "BCDFGHJKLMNPQRSTVWXZ"
+_FEWEST_PIECES: Final = 32  # at least as many as there can be kinds
 _PIECES: Final = 128
 _DRAWS: Final = 500
 _NUMBERS: Final = 2**31
@@ -175,7 +176,8 @@ def asin_pieces() -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _asins(config: ShopConfig) -> list[str]:
     """Return identifiers that differ in their first halves within a kind, while kinds and splits share all halves."""
     size = config.families * (1 + config.distractors)
-    pieces = min(_PIECES, 1 << (2 * max(size, config.kinds // 4) - 1).bit_length())
+    # Every half serves at most once in a kind while there are enough, so that none ever runs out of the other halves.
+    pieces = min(_PIECES, 1 << (2 * max(size, _FEWEST_PIECES // 2) - 1).bit_length())
     heads, tails = (list(half[:pieces]) for half in asin_pieces())
     stream = Stream("asins", config.label)
     found: dict[str, None] = {}

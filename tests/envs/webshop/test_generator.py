@@ -133,6 +133,12 @@ def test_identifiers_tell_products_apart_and_give_no_split_away() -> None:
             assert np.mean(others) > 0.9
 
 
+@pytest.mark.parametrize(("families", "distractors"), [(3, 0), (8, 0), (16, 0), (5, 3), (32, 1)])
+def test_a_shop_of_any_size_has_identifiers_enough(families: int, distractors: int) -> None:
+    products = stock_of(ShopConfig(families=families, distractors=distractors)).products
+    assert len({product.asin for product in products}) == 30 * families * (1 + distractors)
+
+
 def test_prices_are_whole_steps() -> None:
     assert [price_of(steps) for steps in (1, 2, 20)] == [4.99, 9.99, 99.99]
 
