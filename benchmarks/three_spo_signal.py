@@ -27,7 +27,8 @@ SETTINGS = {
     "ties=frequency": "3spo:ties=frequency",
     "scope=task": "3spo:scope=task",
     "state=state": "3spo:state=state",
-    "all four (3spo_ours)": "3spo_ours",
+    "the first two (3spo_ours)": "3spo_ours",
+    "all four": "3spo:given_up=unresolved+ties=frequency+scope=task+state=state",
 }
 ITERATIONS, PLACES, GROUP_SIZE, STEPS = 6, 12, 8, 20
 RESULTS = Path(__file__).parent / "results" / "three_spo_signal.json"
