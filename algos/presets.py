@@ -59,10 +59,10 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "3spo_ours": Preset(
         "3spo",
-        "ours: a history for each task, no reward for reaching states that were given up, the likelier of equals",
+        "ours: no reward for reaching states that were given up, the likelier of equals first, no KL",
         {
             **{**_3SPO, "kl_coef": 0.0, "format_penalty": 0.0},
-            **{"scope": "task", "state": "state", "given_up": "unresolved", "ties": "frequency"},
+            **{"scope": "global", "given_up": "unresolved", "ties": "frequency"},
         },
     ),
     "3spo_task": Preset(

@@ -7,7 +7,6 @@ environment, and replayed when it is loaded.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +15,13 @@ from typing import Any, Literal
 import gymnasium as gym
 
 from agentgym.algos.three_spo import SearchBudget, rollout_count, step_reward
-from agentgym.episodes import Context, Episode, EpisodeRecorder, Group, Recorder, Step
+from agentgym.episodes import Context, Episode, Group, Recorder, Step
 from agentgym.errors import AlgorithmError
 from agentgym.identity import text_hash, value_hash
 from agentgym.learners.state_store import StateStore
+from agentgym.rollouts.replayed_paths import load_episode, load_steps, replay, save_episode, save_steps
 from agentgym.rollouts.runner import Branch, Point, Start
-from agentgym.text_env import reseed, snapshot
+from agentgym.text_env import snapshot
 from agentgym.wrappers import ReplaySnapshot
 
 __all__ = ["COLUMNS", "TALLIED", "Expansion", "GivenUp", "Novelty", "Search", "SearchRules", "Ties"]
@@ -38,9 +38,6 @@ TALLIED = (
     *("nodes", "samples", "pruned", "restores", "replay_mismatch", "replayed_steps", "resumed_tokens"),
 )
 """What searches count, beside how many samples each state asked for."""
-
-_STEP_FIELDS = tuple(f.name for f in dataclasses.fields(Step))
-_EPISODE_FIELDS = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,23 +310,20 @@ class Search:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was done, as plain data; decisions that paths share are held once."""
-        steps: dict[int, tuple[int, Step]] = {}
-        for path in (*(node.point.steps for node in self._stack), *(path.steps for path in self._paths)):
-            for step in path:
-                steps.setdefault(id(step), (len(steps), step))
-
-        def numbers(path: Sequence[Step]) -> list[int]:
-            return [steps[id(step)][0] for step in path]
-
+        waiting = [node.point.steps for node in self._stack]
+        steps, numbers = save_steps([*waiting, *(path.steps for path in self._paths)])
         return {
             "key": list(self.key),
             "seed": self._seed,
             "counters": [self._forks, self._nodes, self._env_steps],
-            "steps": [{name: getattr(step, name) for name in _STEP_FIELDS} for _, step in steps.values()],
-            "stack": [{"forks": list(node.forks), "steps": numbers(node.point.steps)} for node in self._stack],
+            "steps": steps,
+            "stack": [
+                {"forks": list(node.forks), "steps": path, "obs_hash": node.point.info["obs_hash"]}
+                for node, path in zip(self._stack, numbers, strict=False)
+            ],
             "paths": [
-                {"steps": numbers(path.steps), **{name: getattr(path, name) for name in _EPISODE_FIELDS}}
-                for path in self._paths
+                {**save_episode(path), "steps": own}
+                for path, own in zip(self._paths, numbers[len(waiting) :], strict=True)
             ],
         }
 
@@ -354,20 +348,18 @@ class Search:
         place, number = map(int, state["key"])
         search = cls(place, number, int(state["seed"]), rules)
         search._forks, search._nodes, search._env_steps = map(int, state["counters"])
-        steps = [_step(values) for values in state["steps"]]
+        steps = load_steps(state["steps"])
 
         def path_of(saved: Mapping[str, Any]) -> tuple[Step, ...]:
             return tuple(steps[number] for number in saved["steps"])
 
-        search._paths = [
-            Episode(**{name: path[name] for name in _EPISODE_FIELDS}, steps=path_of(path)) for path in state["paths"]
-        ]
+        search._paths = [load_episode(path, path_of(path)) for path in state["paths"]]
         lost = 0
         env = take()
         for saved in state["stack"]:
             forks = tuple(map(int, saved["forks"]))
-            point = _replay(env, search.name, search._seed, path_of(saved), forks if rules.reseed else (), context)
-            if point is None:
+            point = replay(env, search.name, search._seed, path_of(saved), forks if rules.reseed else (), context)
+            if point is None or point.info["obs_hash"] != saved["obs_hash"]:
                 lost += 1
             else:
                 search._stack.append(_Open(point, forks))
@@ -387,34 +379,6 @@ def _named(name: str | None, state: str) -> str:
             f"state={state!r} needs a hash of every state, but this environment gives none; use state='obs'"
         )
     return name
-
-
-def _replay(
-    env: gym.Env[Any, Any],
-    name: str,
-    seed: int,
-    steps: Sequence[Step],
-    forks: Sequence[int],
-    context: Context | None,
-) -> Point | None:
-    """Play recorded steps again, each after a fork if there were any.
-
-    Returns:
-        The point after them, or None where the world answers otherwise.
-    """
-    observation, info = env.reset(seed=seed)
-    for t, step in enumerate(steps):
-        if (info["obs_hash"], info.get("state_hash")) != (step.obs_hash, step.state_hash):
-            return None
-        if forks:
-            reseed(env, forks[t])
-        # What was sent, out of which a wrapper may have cut the action.
-        sent = step.action if step.response is None else step.response.strip()
-        observation, _, terminated, truncated, info = env.step(sent)
-        if terminated or truncated:
-            return None
-    recorder = EpisodeRecorder(name, 0, seed, context, observation, info, list(steps))
-    return Point(snapshot(env), recorder, observation, info)
 
 
 def _group(name: str, children: Sequence[_Child]) -> Group:
@@ -443,14 +407,6 @@ def _whole_prompt(past: Sequence[Step], step: Step, context: Context | None) -> 
         return step.prompt_ids
     ids = [i for before in past for part in (before.prompt_ids, before.response_ids) for i in part or ()]
     return (*ids, *step.prompt_ids)
-
-
-def _step(values: Mapping[str, Any]) -> Step:
-    return Step(**{name: _tuples(value) for name, value in values.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _fault(name: str, seed: int, context: Context | None, error: Exception) -> Episode:

@@ -384,13 +384,14 @@ def test_a_search_that_is_saved_goes_on_as_if_nothing_had_been(
     assert sum(rollout.stats["replay_mismatch"] for rollout in rest) == 0
 
 
-def test_a_world_that_answers_otherwise_loses_the_state() -> None:
+@pytest.mark.parametrize("where", ["steps", "stack"])
+def test_a_world_that_answers_otherwise_loses_the_state(where: str) -> None:
     _, [collector] = collected("corridor", range(2))
     state = copy.deepcopy(collector.state_dict())
     saved = next(s for place in state["places"].values() for s in place["searches"] if len(s["stack"]) > 1)
     waiting = len(saved["stack"])
-    for step in saved["steps"]:
-        step["obs_hash"] = "another text"
+    for moment in saved[where]:
+        moment["obs_hash"] = "another text"
     rest, _ = collected("corridor", [2], state=state)
     assert rest[0].stats["replay_mismatch"] == waiting
     assert all(rollout.stats["replay_mismatch"] == 0 for rollout in rest[1:])
