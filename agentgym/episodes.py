@@ -203,7 +203,8 @@ class Group:
         numbered: dict[int, tuple[Step, Step]] = {}
         for path in (paths := list(paths)):
             for step in path.steps:
-                numbered.setdefault(id(step), (step, replace(step, node=len(numbered))))
+                if id(step) not in numbered:
+                    numbered[id(step)] = (step, replace(step, node=len(numbered)))
         return cls(
             name,
             tuple(

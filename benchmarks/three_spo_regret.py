@@ -1,9 +1,9 @@
 """3SPO's claim of logarithmic allocation regret, on the bandit it is made for.
 
-In one state each action is an arm with a success probability of its own and a next state of its own. A round samples an
-arm in proportion to the score of its next state, S = exp(-α ln t · success rate), with the filter off. The oracle always
-samples the most unresolved arm, and the regret of a round is how much likelier the chosen arm succeeds. The paper claims
-that the sum over I rounds is O(log I) where α times the gap is at least 2.
+In one state each action is an arm with a success probability of its own and a next state of its own. A round samples
+an arm in proportion to the score of its next state, S = exp(-α ln t · success rate), with the filter off. The oracle
+always samples the most unresolved arm, and the regret of a round is how much likelier the chosen arm succeeds. The
+paper claims that the sum over I rounds is O(log I) where α times the gap is at least 2.
 
 Here α = 50 and three arms lie a gap above the most unresolved one, which in one case never succeeds and in the other
 succeeds one time in ten. A run is locked if it never sampled the most unresolved arm in its last tenth.
@@ -123,7 +123,9 @@ def main() -> None:
     """Simulate, print the table, write the record and the plot."""
     curves = [simulate(lowest, gap) for lowest in LOWEST for gap in GAPS]
     print(f"α = {ALPHA}, {ARMS} arms, {RUNS} runs of {ROUNDS} rounds")
-    print(f"{'lowest':>7} {'gap':>6} {'regret at 200':>14} {'at 2,000':>10} {'at 20,000':>10} {'growth':>8} {'locked':>8}")
+    print(
+        f"{'lowest':>7} {'gap':>6} {'regret at 200':>14} {'at 2,000':>10} {'at 20,000':>10} {'growth':>8} {'locked':>8}"
+    )
     for curve in curves:
         at = [float(np.interp(t, curve.rounds, curve.mean)) for t in (ROUNDS // 100, ROUNDS // 10, ROUNDS)]
         print(

@@ -134,7 +134,7 @@ class RaggedCache(Cache):
     def remove_row(self, row: int) -> int:
         """Remove a row; the last row takes its number. Return the number that row had."""
         last = len(self.lengths) - 1
-        if row != last:
+        if row != last and self.lengths[last]:  # an empty row may have no storage yet
             for layer in self._ragged:
                 layer.move(last, row, self.lengths[last])
         self.lengths[row] = self.lengths[last]

@@ -48,7 +48,8 @@ class Callback:
 class SaveEpisodes(Callback):
     """Keeps episodes in ``rollouts/``, for ``agentgym credit`` and for reading.
 
-    Of training all groups of the first iteration and of every ``save_every``-th, of each evaluation the first episodes.
+    Of training all groups of the first iteration that has some and of every ``save_every``-th, of each evaluation the
+    first episodes.
 
     Args:
         episodes: How many of each evaluation.
@@ -60,9 +61,10 @@ class SaveEpisodes(Callback):
     def on_rollout(self, trainer: Trainer, groups: Sequence[Group]) -> None:
         """Write the groups."""
         number, every = trainer.iteration + 1, trainer.config.save_every
-        if number == 1 or (every and number % every == 0):
-            path = trainer.run_dir / "rollouts" / f"train-{number:06d}.jsonl.gz"
-            write_groups(path, groups, env_id=trainer.environments.name)
+        folder = trainer.run_dir / "rollouts"
+        # A search may go through iterations without finishing a tree.
+        if groups and ((every and number % every == 0) or not any(folder.glob("train-*"))):
+            write_groups(folder / f"train-{number:06d}.jsonl.gz", groups, env_id=trainer.environments.name)
 
     def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Write the sample."""

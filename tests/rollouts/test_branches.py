@@ -76,6 +76,19 @@ def test_what_branches_sample_does_not_depend_on_who_runs_beside_them(context: A
     assert by_noise == {b.start.noise: [s.response_ids for s in b.episode.steps] for b in again}
 
 
+def test_fresh_and_resumed_episodes_share_a_batch_at_the_limit_of_the_context() -> None:
+    policy = small_policy(constrain="admissible")
+    [branch] = play(policy, [start()], decisions=3)
+    assert branch.point is not None
+    # The resumed episodes do not fit any more and leave the batch, whose last rows were only just begun.
+    policy.max_tokens = sum(len(s.prompt_ids or ()) + len(s.response_ids or ()) for s in branch.episode.steps)
+    mixed = play(policy, [*(start(point=branch.point, noise=(9, i)) for i in range(3)), *(start(i) for i in range(3))])
+    assert [b.episode.end for b in mixed[:3]] == ["token_limit"] * 3
+    alone = [play(policy, [start(i)])[0] for i in range(3)]
+    actions = [[[s.action for s in b.episode.steps] for b in branches] for branches in (mixed[3:], alone)]
+    assert actions[0] == actions[1]
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 @pytest.mark.parametrize("context", [Transcript(instruction=None), Window(2, instruction=None, show_admissible=False)])
 def test_recorded_logprobs_of_branches_are_those_of_the_model(architecture: str, context: Any) -> None:
