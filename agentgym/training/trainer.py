@@ -163,6 +163,7 @@ class Trainer:
                 break
             batch = rollout.batch()
             tally.collected(rollout, batch, time.perf_counter() - began)
+            self._coverage.add([*rollout.groups, *(rollout.trees or ())])
             if len(batch):
                 self._learn(tally, rollout, batch, before)
         self._tell("on_rollout", tally.groups)
@@ -171,7 +172,6 @@ class Trainer:
         for name in ("episodes", "env_steps", "generated_tokens"):
             self._totals[name] += tally.stats[name]
         self._totals["updates"] += tally.updates
-        self._coverage.add(tally.groups)
         totals = {**self._totals, **self._coverage.totals()}
         metrics = {
             **tally.metrics(),
