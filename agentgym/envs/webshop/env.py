@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from agentgym.envs.webshop.expert import ShoppingExpert, known_action
@@ -30,6 +31,7 @@ class _Saved(NamedTuple):
     """A session as snapshots keep it; products are not in it."""
 
     source: str
+    shop: int
     goal: Goal
     place: Place
     purchase: Purchase | None
@@ -48,7 +50,7 @@ class WebShopEnv(TextEnv):
         data: ``"builtin"``; a folder of the original's files, one of its products files, or an index of a catalogue; or
             None for what the environment variables ``AGENTGYM_DATA`` or ``WEBSHOP_DATA`` name, and the built-in shop
             where they name none.
-        difficulty: Preset (``easy``, ``default``, ``hard``) or configuration of the built-in shop.
+        difficulty: Preset (``easy``, ``default``, ``hard``, ``mall``) or configuration of the built-in shop.
         goals: ``synthetic`` or ``human``, for the original's catalogue; None takes the original's choice.
         observation: ``text``, ``text_rich``, or ``simple`` (without the instruction).
         split_rule: How the original's goals are split: ``product``, ``original`` or ``verl_agent``.
@@ -97,7 +99,9 @@ class WebShopEnv(TextEnv):
             worker_seed=worker_seed,
             price_seed=price_seed,
         )
-        self._shop = open_shop(place, difficulty, price_seed, show_attributes)
+        self._open = partial(open_shop, place, difficulty, price_seed, show_attributes)
+        self._number = 0
+        self._shop = self._open()
         self._exact = self._shop.catalogue.exact_nouns and self._rules == RewardRules()
         self._source = value_hash([self._shop.fingerprint, price_seed])
         self._goal: Goal | None = None
@@ -141,17 +145,19 @@ class WebShopEnv(TextEnv):
         task_id = self._goals.draw(self.np_random) if task is None else task
         goal = self._goals.load(task_id)
         self.task_id, self.task_type, self.goal = task_id, goal.category, goal.instruction
-        self._start(goal)
+        self._start(goal, self._goals.shop_of(task_id))
         self._stand(START, None)
         return self._show()
 
-    def _start(self, goal: Goal) -> None:
+    def _start(self, goal: Goal, shop: int) -> None:
         self._goal = goal
+        if shop != self._number:
+            self._number, self._shop = shop, self._open(shop)
         self._expert = None
         text = _UNSEARCHABLE.sub(" ", goal.instruction).strip().lower()
         found = dict.fromkeys((text, _PRICE_CLAUSE.sub("", text)))
         self._searches = tuple(f"search[{query}]" for query in found if query)
-        wanted = [goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper]
+        wanted = [shop, goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper]
         self._named = value_hash([self._source, *wanted])
 
     def expert_action(self, searching: bool = True) -> str:
@@ -254,7 +260,7 @@ class WebShopEnv(TextEnv):
     def _get_state(self) -> _Saved | None:
         if self._goal is None:
             return None
-        return _Saved(self._source, self._goal, self._place, self._purchase)
+        return _Saved(self._source, self._number, self._goal, self._place, self._purchase)
 
     def _set_state(self, state: _Saved | None) -> None:
         if state is None:
@@ -266,5 +272,5 @@ class WebShopEnv(TextEnv):
                 "this snapshot was taken in another shop; restore it into an environment of the same data, difficulty, "
                 "price_seed and show_attributes"
             )
-        self._start(state.goal)
+        self._start(state.goal, state.shop)
         self._stand(state.place, state.purchase)

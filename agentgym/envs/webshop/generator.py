@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -36,6 +36,7 @@ SPLITS: Final = ("train", "validation", "test")
 _SPLIT_OF: Final = ("test", "validation", *("train",) * 6)
 _MOST_FAMILIES: Final = 32
 _MOST_DISTRACTORS: Final = 15
+_MOST_SHOPS: Final = 64
 _SYLLABLES: Final = "BCDFGHJKLMNPQRSTVWXZ"
 _FEWEST_PIECES: Final = 32  # at least as many as there can be kinds
 _PIECES: Final = 128
@@ -58,6 +59,9 @@ class ShopConfig:
         hidden: Chance that an attribute is not in the title but on the pages of description and features only; in
             [0, 1].
         wording: ``plain`` (one template), ``natural`` (several ways of speaking) or ``mixed``.
+        shops: Number of shops that goals are spread over, within [1, 64]. Each has products, prices and identifiers of
+            its own, so that with many of them little is gained by remembering products.
+        shop: Number of the first shop.
     """
 
     kinds: int = 30
@@ -68,6 +72,8 @@ class ShopConfig:
     options: tuple[int, int] = (1, 2)
     hidden: float = 0.2
     wording: str = "mixed"
+    shops: int = 1
+    shop: int = 0
 
     def __post_init__(self) -> None:
         if self.wording not in WORDINGS:
@@ -77,6 +83,8 @@ class ShopConfig:
             "families": (3, _MOST_FAMILIES),
             "distractors": (0, _MOST_DISTRACTORS),
             "traits": (2, 6),
+            "shops": (1, _MOST_SHOPS),
+            "shop": (0, _NUMBERS),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
@@ -88,6 +96,10 @@ class ShopConfig:
         if not 0.0 <= self.hidden <= 1.0:
             raise ConfigError(f"hidden={self.hidden} must lie in [0, 1]")
 
+    def only(self, number: int) -> ShopConfig:
+        """Return the configuration of one of the shops, by its number from 0."""
+        return replace(self, shops=1, shop=self.shop + number)
+
     @property
     def label(self) -> str:
         """Name of the preset that this is, or ``c`` and a hash: how task ids name the configuration."""
@@ -97,14 +109,15 @@ class ShopConfig:
         return "c" + value_hash(asdict(self))[:10]
 
 
-PRESETS: Final = {
+PRESETS: Final[dict[str, ShopConfig]] = {
     "default": ShopConfig(),
     "easy": ShopConfig(
         families=12, distractors=1, traits=2, attributes=(1, 2), options=(1, 1), hidden=0.0, wording="plain"
     ),
     "hard": ShopConfig(families=12, distractors=5, attributes=(2, 4), hidden=0.6, wording="natural"),
 }
-"""Named configurations: 960, 720 and 2,160 products."""
+PRESETS["mall"] = replace(PRESETS["easy"], shops=32)
+"""Named configurations: 960, 720, 2,160 and 32 times 720 products."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,9 +147,9 @@ def price_of(steps: int) -> float:
     return round(5 * steps - 0.01, 2)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2 * _MOST_SHOPS)
 def stock_of(config: ShopConfig) -> Stock:
-    """Build the shelves of a configuration; the same object for every caller of a process."""
+    """Build the shelves of a configuration's first shop; the same object for every caller of a process."""
     asins = _asins(config)
     products: list[Product] = []
     for kind in KINDS[: config.kinds]:
@@ -271,7 +284,7 @@ def split_of(family: int) -> str:
 
 @lru_cache(maxsize=65536)
 def _goal(config: ShopConfig, split: str, number: int) -> Goal:
-    """Draw goal ``number``: a product and wishes that it alone meets."""
+    """Draw goal ``number`` of a single shop: a product and wishes that it alone meets."""
     stock, stream = stock_of(config), Stream("goal", config.label, split, number)
     families = [family for family in range(config.families) if split_of(family) == split]
     size = 1 + config.distractors
@@ -364,4 +377,12 @@ class BuiltinGoals:
                 f"{task_id!r} is not a goal of this split and configuration, such as {example!r}; make the environment "
                 "with the split and the configuration that the id names"
             )
-        return _goal(self.config, self.split, number)
+        return _goal(self.config.only(self._shop(number)), self.split, number)
+
+    def shop_of(self, task_id: str) -> int:
+        """Return the number of the shop that a goal is of, by a valid id."""
+        return self._shop(int(task_id.rpartition("/")[2]))
+
+    def _shop(self, number: int) -> int:
+        # Kinds take turns first: a fixed set of goals has them all, in several shops.
+        return number // self.config.kinds % self.config.shops

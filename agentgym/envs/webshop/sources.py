@@ -56,6 +56,9 @@ class Goals(Protocol):
             TaskNotFoundError: If there is none.
         """
 
+    def shop_of(self, task_id: str) -> int:
+        """Return the number of the shop that a goal is of, by a valid id."""
+
 
 class RealGoals:
     """The goals of one split of a catalogue of the original's.
@@ -86,6 +89,10 @@ class RealGoals:
             raise TaskNotFoundError(f"no task {task_id!r} among the goals of {self._origin}. {near}".rstrip())
         return goal
 
+    def shop_of(self, task_id: str) -> int:
+        """Return 0: there is one shop."""
+        return 0
+
 
 class _EndlessGoals:
     """The built-in goals of one split."""
@@ -95,6 +102,7 @@ class _EndlessGoals:
     def __init__(self, goals: BuiltinGoals) -> None:
         self.draw = goals.draw
         self.load = goals.load
+        self.shop_of = goals.shop_of
 
 
 def find_data(data: str | os.PathLike[str] | None) -> Path | None:
@@ -148,29 +156,35 @@ def source_text(data: str | os.PathLike[str] | None = None) -> str:
 
 
 def open_shop(
-    place: Path | None, difficulty: str | ShopConfig = "default", price_seed: int = 0, show_attributes: bool = False
+    place: Path | None,
+    difficulty: str | ShopConfig = "default",
+    price_seed: int = 0,
+    show_attributes: bool = False,
+    number: int = 0,
 ) -> Shop:
-    """Return the shop of a source, the same object for every environment of the process.
+    """Return a shop of a source, the same object for every environment of the process.
 
     Args:
         place: What `find_data` returned.
         difficulty: Preset or configuration of the built-in shop.
         price_seed: Seed of the prices that are drawn from a range.
         show_attributes: Whether products have a page of their attributes.
+        number: Which of the shops of a built-in configuration that has several.
 
     Raises:
         DataError: If a file is truncated, foreign or malformed.
     """
-    return _shop(place, difficulty if place is None else "default", price_seed, show_attributes)
+    source = BuiltinGoals("train", difficulty).config.only(number) if place is None else place
+    return _shop(source, price_seed, show_attributes)
 
 
-@lru_cache(maxsize=16)
-def _shop(place: Path | None, difficulty: str | ShopConfig, price_seed: int, show_attributes: bool) -> Shop:
-    catalogue = _builtin(BuiltinGoals("train", difficulty).config) if place is None else _catalogue(place)
+@lru_cache(maxsize=128)
+def _shop(source: Path | ShopConfig, price_seed: int, show_attributes: bool) -> Shop:
+    catalogue = _builtin(source) if isinstance(source, ShopConfig) else _catalogue(source)
     return Shop(catalogue, catalogue.draw_prices(random.Random(price_seed)), show_attributes)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _builtin(config: ShopConfig) -> MemoryCatalogue:
     stock = stock_of(config)
     return MemoryCatalogue("builtin", stock.products, stock.nouns.__getitem__, exact_nouns=True)

@@ -369,3 +369,20 @@ def test_states_have_the_same_names_wherever_the_files_lie(agentgym_data: Path, 
     here, there = (walk(make(data=folder), 3) for folder in (agentgym_data, tmp_path))
     assert here == there
     assert make(data=agentgym_data, price_seed=1).reset(seed=3)[1]["state_hash"] != here[0][1]["state_hash"]
+
+
+def test_a_snapshot_remembers_the_shop_it_was_taken_in() -> None:
+    env = WebShopEnv(data="builtin", difficulty="mall")
+    env.reset(options={"task": "builtin/train/mall/0"})
+    first = env.step(env.expert_action(searching=False))[0]
+    there = env.snapshot_state()
+    env.reset(options={"task": "builtin/train/mall/31"})
+    other = env.step(env.expert_action(searching=False))[0]
+    assert other != first
+    env.restore_state(there)
+    assert env.page.with_instruction(env.goal) == first
+    over, won = False, False
+    while not over:
+        _, _, over, _, info = env.step(env.expert_action(searching=False))
+        won = info["won"]
+    assert won

@@ -26,6 +26,9 @@ GOALS = 300
 SAME = 85  # above this, the reward takes one text for the other
 
 
+SINGLE = sorted(set(PRESETS) - {"mall"})
+
+
 def drawn(split: str, config: ShopConfig | str = "default", n: int = GOALS) -> list[Goal]:
     goals = BuiltinGoals(split, config)
     rng = np.random.default_rng(7)
@@ -146,7 +149,7 @@ def test_prices_are_whole_steps() -> None:
 # Goals ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", SINGLE)
 @pytest.mark.parametrize("split", SPLITS)
 def test_one_product_alone_meets_a_goal(split: str, preset: str) -> None:
     config = PRESETS[preset]
@@ -163,7 +166,7 @@ def test_one_product_alone_meets_a_goal(split: str, preset: str) -> None:
         assert min(config.options[0], len(product.options)) <= len(goal.options) <= config.options[1]
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", SINGLE)
 def test_the_reward_is_1_for_the_product_in_mind_alone(preset: str) -> None:
     stock = stock_of(PRESETS[preset])
     for goal in drawn("train", preset, 8):
@@ -182,7 +185,7 @@ def test_the_reward_is_1_for_the_product_in_mind_alone(preset: str) -> None:
         assert full == [goal.asin]
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", SINGLE)
 def test_splits_share_no_family(preset: str) -> None:
     config = PRESETS[preset]
     numbers = {product.asin: i for i, product in enumerate(stock_of(config).products)}
@@ -235,7 +238,7 @@ def test_attributes_options_and_size_set_the_difficulty() -> None:
 
 
 def test_a_shop_too_crowded_for_its_goals_says_so() -> None:
-    crowded = ShopConfig(kinds=1, families=32, distractors=15, attributes=(1, 1), options=(0, 0))
+    crowded = ShopConfig(kinds=1, families=32, distractors=15, traits=2, attributes=(1, 1), options=(0, 0))
     with pytest.raises(ConfigError, match=r"ask for more attributes or options"):
         BuiltinGoals("train", crowded).load(BuiltinGoals("train", crowded).ids(1)[0])
 
@@ -267,12 +270,27 @@ def test_an_id_rebuilds_its_goal_in_another_process() -> None:
 
 def test_the_goals_behind_the_ids_are_fixed_for_good() -> None:
     # Changing tables or draws changes what published ids mean: do it knowingly, with an entry in the changelog.
-    texts = [repr(product) for preset in sorted(PRESETS) for product in stock_of(PRESETS[preset]).products]
-    for preset in sorted(PRESETS):
+    texts = [repr(product) for preset in SINGLE for product in stock_of(PRESETS[preset]).products]
+    for preset in SINGLE:
         for split in SPLITS:
             goals = BuiltinGoals(split, preset)
             texts += [repr(goals.load(task_id)) for task_id in goals.ids(30)]
     assert text_hash("\n".join(texts)) == "01f12efa6c3b414dac2c74bd02975fea"
+
+
+def test_goals_of_a_mall_are_spread_over_shops_of_their_own() -> None:
+    mall, goals = PRESETS["mall"], BuiltinGoals("validation", "mall")
+    ids = goals.ids(30 * 32)
+    assert [goals.shop_of(task_id) for task_id in ids] == [shop for shop in range(32) for _ in range(30)]
+    assert mall.only(0) == PRESETS["easy"]
+    easy = BuiltinGoals("validation", "easy")
+    assert [goals.load(i) for i in ids[:30]] == [easy.load(i) for i in easy.ids(30)]
+    for number in (1, 31):
+        stock = stock_of(mall.only(number))
+        assert not {product.asin for product in stock.products} <= {p.asin for p in stock_of(mall.only(0)).products}
+        for goal in (goals.load(task_id) for task_id in ids[30 * number :][:30]):
+            assert {stock.products[i].asin for i in stock.meeting(goal)} == {goal.asin}
+    assert text_hash(repr([goals.load(task_id) for task_id in ids[::31]])) == "c9a4df6df73fb02a04287c66a4430b28"
 
 
 def test_ids_deal_the_kinds_in_turn_and_are_all_different() -> None:
@@ -323,6 +341,7 @@ def test_an_id_of_another_split_or_configuration_is_refused(task_id: str) -> Non
         ({"attributes": (2, 1)}, r"attributes=\(2, 1\) must be two rising numbers within \[1, 4\]"),
         ({"traits": 7}, r"traits=7 must lie within \[2, 6\]"),
         ({"options": (0, 3)}, r"options=\(0, 3\) must be two rising numbers within \[0, 2\]"),
+        ({"shops": 65}, r"shops=65 must lie within \[1, 64\]"),
         ({"hidden": 1.5}, r"hidden=1.5 must lie in \[0, 1\]"),
         ({"wording": "plane"}, r"unknown wording 'plane'.*plain"),
     ],
