@@ -180,6 +180,9 @@ class ThreeSPOConfig(AlgorithmConfig):
     before this wave."""
     revive_after: int | None = Field(None, ge=1)
     """Ours: finished trajectories after which a state that was given up starts afresh; None for never."""
+    pool: int | None = Field(None, ge=1)
+    """Number of tasks, which then recur as those of a finite training set do; None for a fresh one each time. Only
+    where states recur does novelty ever stop counting."""
     given_up: Literal["resolved", "unresolved"] = "resolved"
     """What a next state counts as in R that was given up: resolved, as its score of 0 says, or, ours, by its rate."""
     ties: Literal["hash", "frequency"] = "hash"
@@ -228,7 +231,8 @@ class ThreeSPO(Algorithm[ThreeSPOConfig]):
         config = self.config
         history = ("alpha", "xi", "zeta", "omega", "scope", "state", "clock", "novelty", "revive_after")
         options = {
-            name: getattr(config, name) for name in (*history, "given_up", "ties", "waves", "snapshots", "reseed")
+            name: getattr(config, name)
+            for name in (*history, "pool", "given_up", "ties", "waves", "snapshots", "reseed")
         }
         return CollectorSpec("search", {**options, "budget": config.budget.model_dump()})
 

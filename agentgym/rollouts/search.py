@@ -84,6 +84,7 @@ class SearchCollector(GroupCollector):
         scope: See ``StateStore``.
         clock: See ``StateStore``.
         revive_after: See ``StateStore``.
+        pool: Number of tasks, which the places then search in turn again and again; None for a fresh one each time.
         state: What names a state: the text seen, or the environment's true state.
         novelty: When a next state is new: if it differs from its state, from all of its path, or also from
             all seen before the wave.
@@ -111,6 +112,7 @@ class SearchCollector(GroupCollector):
         scope: Scope = "global",
         clock: Clock = "finished_trajectories",
         revive_after: int | None = None,
+        pool: int | None = None,
         state: Literal["obs", "state"] = "obs",
         novelty: Novelty = "changed",
         waves: int = 20,
@@ -140,7 +142,10 @@ class SearchCollector(GroupCollector):
             budget=limits.model_copy(update={"samples": samples}),
             seed=self._seed,
         )
+        if pool is not None and pool < 1:
+            raise ConfigError(f"pool must be at least 1 or None, not {pool}")
         self._waves = waves
+        self._pool = pool
         self.store = StateStore(alpha=alpha, xi=xi, zeta=zeta, scope=scope, clock=clock, revive_after=revive_after)
         self._places = {place: _Place() for place in self._groups}
         self._saved: dict[str, Any] = {}
@@ -262,7 +267,10 @@ class SearchCollector(GroupCollector):
         return planned
 
     def _begin(self, number: int, place: _Place, pool: EnvPool, tally: dict[str, float]) -> Search:
-        search = Search(number, place.begun, _task_seed(self._seed, number, place.begun), self._rules)
+        task: tuple[int, ...] = (number, place.begun)
+        if self._pool is not None:
+            task = ((number + place.begun * self._groups.stop) % self._pool,)
+        search = Search(number, place.begun, _task_seed(self._seed, *task), self._rules)
         place.begun += 1
         place.active.append(search)
         env = pool.take()

@@ -349,6 +349,20 @@ def without_time(rollout: Rollout) -> Rollout:
     return replace(rollout, stats={name: value for name, value in rollout.stats.items() if name != "seconds"})
 
 
+def test_a_pool_of_tasks_recurs_in_turn_on_any_number_of_processes() -> None:
+    merged, _ = collected("corridor", range(8), pool=3)
+    seeds: dict[int, set[int | None]] = {}
+    for tree in (tree for rollout in merged for tree in rollout.trees or ()):
+        place, number = map(int, tree.id.split("/"))
+        seeds.setdefault((place + 4 * number) % 3, set()).update(e.seed for e in tree.episodes)
+    assert sorted(seeds) == [0, 1, 2]
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len(set.union(*seeds.values())) == 3
+    assert merged == collected("corridor", range(8), 2, pool=3)[0]
+    with pytest.raises(ConfigError, match="pool must be at least 1"):
+        collected("corridor", range(1), pool=0)
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_batch_does_not_depend_on_the_number_of_processes(world: str) -> None:
     (one, [alone]), (two, pair) = collected(world, range(3)), collected(world, range(3), 2)
