@@ -24,7 +24,8 @@ Deviations, beside those of ``grpo``:
     3. ``key`` says what episodes share: equal response tokens and observations (the paper's, and the only one with an
        advantage for each token), equal actions and observations, or equal actions whatever was seen.
     4. We read that both terms are divided by the standard deviation of the group's rewards, from the paper's abstract
-       and a public review; which one of the two estimates it is we have not found, so it is GRPO's.
+       and a public review; which one of the two estimates it is we have not found, so it is GRPO's. Values over
+       normalised rewards, as some summaries have them, differ by the same.
     5. Statistics are over episodes; there is no ``base="rows"``, as the root's value is the mean over episodes.
 """
 

@@ -7,7 +7,7 @@ number of processes, and a run that resumes goes on as if it had never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from agentgym.errors import ConfigError
 from agentgym.policies.base import Policy
 from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
 
-__all__ = ["GroupCollector", "Rollout", "costs"]
+__all__ = ["GroupCollector", "Rollout", "costs", "in_groups"]
 
 _T = TypeVar("_T")
 
@@ -140,10 +140,7 @@ class GroupCollector:
         episodes = run_episodes(
             self._make_env, self._policy, starts, max_live=self._max_live, greedy=greedy, recorder=recorder
         )
-        members: dict[str, list[Episode]] = {}
-        for episode in episodes:
-            members.setdefault(episode.group, []).append(episode)
-        return [Group(name, tuple(found)) for name, found in members.items()]
+        return in_groups(episodes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold: nothing, as seeds follow from the iteration."""
@@ -162,6 +159,14 @@ def _in_turns(shares: Sequence[Sequence[_T]]) -> list[_T]:
     """Put together what processes have that take turns: the first of each, then the second of each, and so on."""
     turns = range(max(map(len, shares)))
     return [share[turn] for turn in turns for share in shares if turn < len(share)]
+
+
+def in_groups(episodes: Iterable[Episode]) -> list[Group]:
+    """Return the groups that episodes belong to, in the order of their first ones."""
+    members: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        members.setdefault(episode.group, []).append(episode)
+    return [Group(name, tuple(found)) for name, found in members.items()]
 
 
 def costs(groups: Sequence[Group], began: float) -> dict[str, float]:

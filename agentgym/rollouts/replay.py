@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from agentgym.episodes import Episode, Group
+from agentgym.episodes import Group
 from agentgym.errors import ConfigError, TrainingError
 from agentgym.learners.buffers import SuccessBuffer, task_of
 from agentgym.policies.base import Policy
-from agentgym.rollouts.group import GroupCollector, Rollout, costs
+from agentgym.rollouts.group import GroupCollector, Rollout, costs, in_groups
 from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
 from agentgym.rollouts.tasks import PoolTask, TaskPool, select_tasks, success_rates
 
@@ -145,10 +145,7 @@ class ReplayCollector(GroupCollector):
             for name, task, key in tasks
             for member in range(group_size)
         ]
-        members: dict[str, list[Episode]] = {}
-        for episode in run_episodes(self._make_env, self._policy, starts, max_live=self._max_live):
-            members.setdefault(episode.group, []).append(episode)
-        return [Group(name, tuple(found)) for name, found in members.items()]
+        return in_groups(run_episodes(self._make_env, self._policy, starts, max_live=self._max_live))
 
     # What becomes of it -----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,7 @@ from agentgym.training.trainer import Trainer
 from agentgym.training.warm_start import warm_start
 from agentgym.training.weights import load_weights, save_weights, weights_digest
 
-__all__ = ["Measure", "check_start", "make_start", "stop_with_parent", "train_cell"]
+__all__ = ["Measure", "check_start", "curves", "make_start", "stop_with_parent", "train_cell"]
 
 _COSTS = ("episodes", "generated_tokens", "env_steps", "updates")
 _SEEN = ("unique_states", "unique_observations")
@@ -143,8 +143,7 @@ def train_cell(cell: Cell, trainer: Trainer, measure: Measure, rule: str) -> boo
         evaluations = measure.play(trainer.policy, trainer.environments.make_eval)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if "total/generated_tokens" in row]
-    # A search may go through an iteration in which no episode ends.
-    curve = [(row["total/generated_tokens"], row[won]) for row in rows if (won := "episode/success_rate") in row]
+    curve, states = curves(rows)
     last = rows[-1] if rows else {}
     value: dict[str, Any] = {
         "method": cell.method,
@@ -162,13 +161,29 @@ def train_cell(cell: Cell, trainer: Trainer, measure: Measure, rule: str) -> boo
             "seconds": result.seconds,
         },
         "curve": curve,
-        "states": [[row[f"total/{name}"] for name in _STATES] for row in rows if f"total/{_STATES[-1]}" in row],
+        "states": states,
         "skipped_updates": round(sum(row.get("skipped_updates", 0.0) * row.get("updates", 0.0) for row in rows)),
         "weights": weights_digest(trainer.policy.model),
         "evaluations": {name: evaluation.to_dict() for name, evaluation in evaluations.items()},
     }
     write_json(cell.result, value)
     return True
+
+
+def curves(rows: Sequence[Mapping[str, float]]) -> tuple[list[list[float]], list[list[float]]]:
+    """Return the learning curve and what was seen so far, from the metrics of iterations.
+
+    A search may go through an iteration in which no episode ends; it adds no point to the learning curve.
+
+    Returns:
+        Generated tokens so far and training success of each iteration; and its rollouts, environment steps and unique
+        states so far, where the world tells states.
+    """
+    curve = [
+        [row["total/generated_tokens"], row["episode/success_rate"]] for row in rows if "episode/success_rate" in row
+    ]
+    seen = [[row[f"total/{name}"] for name in _STATES] for row in rows if f"total/{_STATES[-1]}" in row]
+    return curve, seen
 
 
 def stop_with_parent() -> None:

@@ -40,6 +40,7 @@ BATCH: StepBatch = make_batch(
         ("gspo_verl_agent", [1.0690] * 3 + [-0.8018] * 4),
         ("dapo_paper", [0.7071] * 3 + [-0.7071] * 4),
         ("entropy_arpo_paper", [0.7071] * 3 + [-0.7071] * 4),
+        ("tree_grpo_paper", [0.7071] * 3 + [-0.7071] * 4),  # each episode is a tree of its own
     ],
 )
 def test_a_preset_gives_the_worked_values(name: str, expected: list[float]) -> None:

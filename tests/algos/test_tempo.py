@@ -94,6 +94,19 @@ def test_equals_the_loop(seed: int, key: Any) -> None:
         assert total + masked[episode] == pytest.approx(end - start, abs=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_where_no_two_episodes_went_exactly_alike_the_differences_sum_to_the_return_less_the_mean(seed: int) -> None:
+    batch = with_actions(drawn_batch(seed, least_tokens=1), seed)
+    tokens = batch.token_ids.copy()
+    tokens[batch.token_offsets[1:] - 1] = 100 + batch.episode
+    batch = replace(batch, token_ids=tokens)
+    credit = TEMPO(std=None).credit(batch)
+    _, masked, ends = one_by_one(batch, "token")
+    for episode, total in per_episode(batch, credit, "tree").items():
+        _, mean, own = ends[episode]
+        assert total + masked[episode] == pytest.approx(own - mean, abs=1e-5)
+
+
 @pytest.mark.parametrize("std", [None, "sample", "population"])
 @pytest.mark.parametrize("seed", range(3))
 def test_both_terms_are_divided_by_the_std_of_the_group(seed: int, std: Any) -> None:

@@ -60,6 +60,19 @@ def test_every_path_gets_one_value() -> None:
     assert credit.diagnostics["zero_variance_tree_share"] == pytest.approx(1 / 3)
 
 
+def test_the_paper_settings_on_two_trees_of_two_paths() -> None:
+    """Outcomes 1, 0 and 0, 0: mean 1/4 and std 1/2 of the task, mean 1/2 and std 0.7071 of the first tree."""
+    batch = make_batch(
+        group=[0] * 8,
+        episode=[0, 0, 1, 1, 2, 2, 3, 3],
+        t=[0, 1] * 4,
+        reward=[0, 1] + [0] * 6,
+        node=[0, 1, 0, 2, 3, 4, 3, 5],
+    )
+    advantage = get_algorithm("tree_grpo_paper").credit(batch).advantage
+    assert advantage[::2] == pytest.approx([1.5 + 0.7071, -0.5 - 0.7071, -0.5, -0.5], abs=1e-4)
+
+
 @pytest.mark.parametrize("base", ["episodes", "rows"])
 @pytest.mark.parametrize("seed", range(3))
 def test_on_straight_groups_it_is_grpo_bit_for_bit(seed: int, base: Any) -> None:

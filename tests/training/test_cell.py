@@ -15,7 +15,7 @@ from agentgym.algos import GRPO
 from agentgym.errors import TrainingError
 from agentgym.policies import HFPolicy
 from agentgym.training import Callback, SFTConfig, Trainer
-from agentgym.training.cell import Measure, check_start, make_start, train_cell
+from agentgym.training.cell import Measure, check_start, curves, make_start, train_cell
 from agentgym.training.comparing import read_summary
 from agentgym.training.grid import Cell
 from tests.training.small import corridor_expert, make_corridor, small_config, small_policy
@@ -65,6 +65,14 @@ def test_a_cell_that_is_cut_off_comes_to_the_same_end(tmp_path: Path) -> None:
     assert summary.figures["training"] == pytest.approx((summary.curve[-1][1] + summary.curve[-2][1]) / 2)
     temperatures = [result(cut)["evaluations"][name]["temperature"] for name in ("sampled", "greedy")]
     assert temperatures == [1.0, 0.0]
+
+
+def test_iterations_in_which_no_episode_ends_have_no_point_on_the_curve() -> None:
+    totals = {"total/generated_tokens": 9.0, "total/episodes": 2.0, "total/env_steps": 5.0}
+    silent, plain = totals, {**totals, "episode/success_rate": 0.5}
+    searching, whole = ({**row, "total/unique_states": 4.0} for row in (silent, plain))
+    assert curves([silent, searching, plain, whole]) == ([[9.0, 0.5], [9.0, 0.5]], [[2.0, 5.0, 4.0], [2.0, 5.0, 4.0]])
+    assert curves([]) == ([], [])
 
 
 def test_a_cell_cut_off_before_its_first_checkpoint_starts_over(tmp_path: Path) -> None:
