@@ -20,10 +20,12 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "Chain-v0": {"entry_point": "agentgym.envs.finite.worlds:ChainEnv", "max_episode_steps": 20},
     "DistractorShop-v0": {"entry_point": "agentgym.envs.finite.worlds:DistractorShopEnv", "max_episode_steps": 20},
     "FourRooms-v0": {"entry_point": "agentgym.envs.finite.design_worlds:FourRoomsEnv", "max_episode_steps": 30},
+    "GuessMyCity-v0": {"entry_point": "agentgym.envs.guessing.env:GuessMyCityEnv", "max_episode_steps": 20},
     "KeyRoom-v0": {"entry_point": "agentgym.envs.finite.worlds:KeyRoomEnv", "max_episode_steps": 20},
     "LineKey-v0": {"entry_point": "agentgym.envs.finite.design_worlds:LineKeyEnv", "max_episode_steps": 30},
     "LongChain-v0": {"entry_point": "agentgym.envs.finite.design_worlds:LongChainEnv", "max_episode_steps": 40},
     "MiniHousehold-v0": {"entry_point": "agentgym.envs.finite.worlds:MiniHouseholdEnv", "max_episode_steps": 20},
+    "TwentyQuestions-v0": {"entry_point": "agentgym.envs.guessing.env:TwentyQuestionsEnv", "max_episode_steps": 20},
 }
 """Environment id to the keyword arguments of ``gymnasium.register``."""
 
