@@ -68,7 +68,9 @@ class GuessingEnv(TextEnv):
         numbers = [i for i in range(len(game.secrets)) if split == "all" or (i % _HELD_OUT == 2) == (split != "train")]
         if size is not None:
             if not 1 <= size <= len(numbers):
-                raise ConfigError(f"size={size!r}: must be between 1 and {len(numbers)}, the secrets of split {split!r}")
+                raise ConfigError(
+                    f"size={size!r}: must be between 1 and {len(numbers)}, the secrets of split {split!r}"
+                )
             numbers = [numbers[k * len(numbers) // size] for k in range(size)]
         self._tasks = {f"builtin/{split}/{i}": i for i in numbers}
         self._admissible = tuple(question.text for question in game.questions)

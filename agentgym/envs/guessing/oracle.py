@@ -147,13 +147,20 @@ def city_game() -> Game:
     rows = cities()
     spoken = tuple(city.name for city in rows)
     facts = [
-        _open("Which continent is it on?", "It is in {}.", [c.continent for c in rows], "which continent|what continent"),
-        _open("Which language do people speak there?", "They speak {}.", [c.language for c in rows], "languages?|speak"),
-        _open("How many people live there?", "It has {}.", [c.size for c in rows], "how many people|population|how big"),
+        _open(
+            "Which continent is it on?", "It is in {}.", [c.continent for c in rows], "which continent|what continent"
+        ),
+        _open(
+            "Which language do people speak there?", "They speak {}.", [c.language for c in rows], "languages?|speak"
+        ),
+        _open(
+            "How many people live there?", "It has {}.", [c.size for c in rows], "how many people|population|how big"
+        ),
         _open("What is it known for?", "It is known for {}.", [c.known_for for c in rows], "known for|famous for"),
     ]
     facts += [
-        _yes_or_no(text, [key in city.facts for city in rows], pattern=pattern) for key, (text, pattern) in FACTS.items()
+        _yes_or_no(text, [key in city.facts for city in rows], pattern=pattern)
+        for key, (text, pattern) in FACTS.items()
     ]
     for place in dict.fromkeys([*(c.continent for c in rows), *(c.country for c in rows)]):
         here = [place in (city.continent, city.country) for city in rows]
