@@ -15,7 +15,16 @@ from agentgym.episodes import Episode
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CollectorSpec", "Learner", "LearnerContext", "LearnerSpec", "Loss", "TokenBatch", "ValueLearner"]
+__all__ = [
+    "CollectorSpec",
+    "Learner",
+    "LearnerContext",
+    "LearnerSpec",
+    "Loss",
+    "ReportingLearner",
+    "TokenBatch",
+    "ValueLearner",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,18 @@ class ValueLearner(Protocol):
 
     value_model: torch.nn.Module
     rate: float
+
+
+@runtime_checkable
+class ReportingLearner(Protocol):
+    """A learner with figures of its own, which the trainer logs with those of the batch."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the figures of the last ``update`` by their full names, the same in every process.
+
+        What cannot be said is left out. Over several batches of an iteration a figure is averaged.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

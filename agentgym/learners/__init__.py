@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from agentgym.learners.buffers import EpisodeBuffer as EpisodeBuffer
 from agentgym.learners.buffers import SuccessBuffer as SuccessBuffer
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agentgym.learners.columns import ReplayedLogprobs as ReplayedLogprobs
     from agentgym.learners.critic import Critic as Critic
 
-__all__ = ["Critic", "EntropyColumn", "ReferenceColumn", "ReplayedLogprobs", "SuccessBuffer"]
+__all__ = ["Critic", "EntropyColumn", "EpisodeBuffer", "ReferenceColumn", "ReplayedLogprobs", "SuccessBuffer"]
 
 # Imported on first use: collectors keep their buffers here, and playing needs no torch.
 _WITH_TORCH = {

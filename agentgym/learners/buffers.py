@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from agentgym.episodes import Episode, Step
 from agentgym.errors import ConfigError
 
-__all__ = ["SuccessBuffer", "Task", "episode_of", "episode_state", "task_of"]
+__all__ = ["EpisodeBuffer", "SuccessBuffer", "Task", "episode_of", "episode_state", "task_of"]
 
 Task = tuple[str, str, str | None]
 """What names a task: its id, and the hashes of its first observation and state, the three that a group shares."""
@@ -163,3 +163,53 @@ class SuccessBuffer:
         self._kept.clear()
         for episode in state["episodes"]:
             self.push(episode_of(episode))
+
+
+class EpisodeBuffer:
+    """The last episodes played, whatever became of them; the oldest leaves first.
+
+    Episodes without steps, and those that a fault ended, say nothing about the task and are not kept.
+
+    Args:
+        capacity: Most episodes, at least 1.
+
+    Raises:
+        ConfigError: If ``capacity`` is below 1.
+
+    Example:
+        >>> from agentgym.episodes import Episode, Step
+        >>> step = Step("A door.", "open", 1.0, 1.0, True, False, True, obs_hash="00")
+        >>> made = dict(seed=0, task_type="", goal="", steps=(step,), won=True, score=1.0, end="success")
+        >>> buffer = EpisodeBuffer(capacity=2)
+        >>> buffer.extend(Episode(group="g", index=i, task_id="door", **made) for i in range(3))
+        >>> [episode.index for episode in buffer.episodes]
+        [1, 2]
+    """
+
+    def __init__(self, capacity: int = 256) -> None:
+        if capacity < 1:
+            raise ConfigError(f"capacity of an episode buffer must be at least 1, not {capacity}")
+        self._kept: deque[_Kept] = deque(maxlen=capacity)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def episodes(self) -> tuple[Episode, ...]:
+        """The episodes, oldest first."""
+        return tuple(kept.episode for kept in self._kept)
+
+    def extend(self, episodes: Iterable[Episode]) -> None:
+        """Keep ``episodes``, in their order."""
+        for episode in episodes:
+            if episode.steps and episode.fault is None:
+                self._kept.append(_Kept(episode, episode_state(episode)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold: the episodes, as plain data that later ones leave alone."""
+        return {"episodes": [kept.state for kept in self._kept]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned, in place of what is here."""
+        self._kept.clear()
+        self.extend(episode_of(episode) for episode in state["episodes"])

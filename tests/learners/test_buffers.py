@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentgym.episodes import Episode, Group, Step
 from agentgym.errors import ConfigError
-from agentgym.learners import SuccessBuffer
+from agentgym.learners import EpisodeBuffer, SuccessBuffer
 from agentgym.learners.buffers import episode_of, episode_state, task_of
 from agentgym.testing.strategies import groups
 from agentgym.training.checkpoint import read_checkpoint, write_checkpoint
@@ -116,3 +116,26 @@ def test_a_checkpoint_holds_it_without_pickle(tmp_path: Path) -> None:
 def test_no_room_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1, not 0"):
         SuccessBuffer(0)
+    with pytest.raises(ConfigError, match="at least 1, not 0"):
+        EpisodeBuffer(0)
+
+
+@given(played=groups(REWARDS), capacity=st.integers(1, 4))
+def test_the_last_episodes_stay_whatever_became_of_them(played: list[Group], capacity: int) -> None:
+    buffer, told = EpisodeBuffer(capacity), [e for group in played for e in group.episodes]
+    buffer.extend(told)
+    faulty = episode(0.0, end="environment_fault", fault="RuntimeError: no")
+    buffer.extend([faulty, episode(1.0, steps=()), episode(0.5)])
+    assert buffer.episodes == (*told, episode(0.5))[-capacity:]
+    assert len(buffer) == min(capacity, len(told) + 1)
+
+
+def test_a_checkpoint_holds_the_last_episodes(tmp_path: Path) -> None:
+    buffer = EpisodeBuffer(2)
+    buffer.extend(replace(odd_episode(), index=index) for index in range(3))
+    path = write_checkpoint(tmp_path, 1, Path.mkdir, {"learner": buffer.state_dict()}, keep=1)
+    other = EpisodeBuffer(2)
+    other.extend([episode(0.0)])
+    other.load_state_dict(read_checkpoint(path)["learner"])
+    assert other.episodes == buffer.episodes
+    assert [one.index for one in other.episodes] == [1, 2]
