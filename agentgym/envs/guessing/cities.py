@@ -26,10 +26,11 @@ FACTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Fact to the question for it, and a pattern of words by which other wordings are understood."""
 
-LEFT_HAND_TRAFFIC: Final = frozenset(
+_LEFT: Final = (
     "the United Kingdom, Ireland, Japan, India, Australia, New Zealand, South Africa, Kenya, Thailand, Indonesia, "
-    "Pakistan, Bangladesh, Nepal, Malaysia, Tanzania".split(", ")
+    "Pakistan, Bangladesh, Nepal, Malaysia, Tanzania"
 )
+LEFT_HAND_TRAFFIC: Final = frozenset(_LEFT.split(", "))
 """Countries where cars drive on the left."""
 
 # Continent | city/other names | country | language | millions of people, at least | known for | facts

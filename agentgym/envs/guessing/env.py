@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from agentgym.envs.guessing.expert import best_question
 from agentgym.envs.guessing.oracle import Game, city_game, thing_game

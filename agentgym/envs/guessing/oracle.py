@@ -143,7 +143,7 @@ def thing_game() -> Game:
 
 @cache
 def city_game() -> Game:
-    """Return the game of cities: questions for yes or no, and a few open ones; countries are not told, but confirmed."""
+    """Return the game of cities: questions for yes or no, and a few open ones; countries are only confirmed."""
     rows = cities()
     spoken = tuple(city.name for city in rows)
     facts = [

@@ -184,7 +184,7 @@ plant: living plant
 tree: big wood; flower:; rose: red sharp; grass: green farm; cactus: green sharp; sunflower: yellow farm
 leaf: green handy on_trees
 
-nature: 
+nature:
 sun: sky round hot light big yellow; moon: sky round light big white; star: sky light big; cloud: sky white big
 rain: sky cold
 snow: sky cold white; mountain: big cold; river: big cold ; island: big; fire: hot light dangerous red
@@ -207,11 +207,12 @@ coin: metal round handy -office; box: paper keeps; map: paper -office
 """
 
 _UNIQUE: Final = frozenset({"sun", "moon"})
-_UNCOUNTED: Final = frozenset(
+_WITHOUT_ARTICLE: Final = (
     "broccoli, lettuce, garlic, corn, bread, cheese, rice, pizza, chocolate, ice cream, soup, pasta, honey, butter, "
     "water, milk, coffee, tea, juice, beer, wine, trousers, glasses, scissors, skis, headphones, hair, grass, rain, "
-    "snow, fire, lightning, soap, toilet paper".split(", ")
+    "snow, fire, lightning, soap, toilet paper"
 )
+_UNCOUNTED: Final = frozenset(_WITHOUT_ARTICLE.split(", "))
 
 
 @dataclass(frozen=True, slots=True)
