@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from agentgym.algos.rloo import RLOOConfig as RLOOConfig
     from agentgym.algos.scpo import SCPO as SCPO
     from agentgym.algos.scpo import SCPOConfig as SCPOConfig
+    from agentgym.algos.spa import SPA as SPA
+    from agentgym.algos.spa import SPAConfig as SPAConfig
+    from agentgym.algos.spa import SPAEstimator as SPAEstimator
     from agentgym.algos.starpo import StarPO as StarPO
     from agentgym.algos.starpo import StarPOConfig as StarPOConfig
     from agentgym.algos.starpo import StarPOPPO as StarPOPPO
@@ -86,6 +89,7 @@ __all__ = [
     "PRESETS",
     "RLOO",
     "SCPO",
+    "SPA",
     "TEMPO",
     "AEPOConfig",
     "ARPOConfig",
@@ -116,6 +120,8 @@ __all__ = [
     "ReinforcePPBaselineConfig",
     "ReinforcePPConfig",
     "SCPOConfig",
+    "SPAConfig",
+    "SPAEstimator",
     "SearchBudget",
     "StarPO",
     "StarPOConfig",
@@ -150,6 +156,7 @@ ALGORITHMS: Mapping[str, str] = {
     "remax": "agentgym.algos.remax:ReMax",
     "rloo": "agentgym.algos.rloo:RLOO",
     "scpo": "agentgym.algos.scpo:SCPO",
+    "spa": "agentgym.algos.spa:SPA",
     "starpo": "agentgym.algos.starpo:StarPO",
     "starpo_ppo": "agentgym.algos.starpo:StarPOPPO",
     "tempo": "agentgym.algos.tempo:TEMPO",
@@ -250,6 +257,9 @@ _LAZY = {
     "ReinforcePPConfig": "agentgym.algos.reinforce_pp",
     "SCPO": "agentgym.algos.scpo",
     "SCPOConfig": "agentgym.algos.scpo",
+    "SPA": "agentgym.algos.spa",
+    "SPAConfig": "agentgym.algos.spa",
+    "SPAEstimator": "agentgym.algos.spa",
     "SearchBudget": "agentgym.algos.three_spo",
     "StarPO": "agentgym.algos.starpo",
     "StarPOConfig": "agentgym.algos.starpo",

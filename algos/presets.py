@@ -196,6 +196,22 @@ PRESETS: Mapping[str, Preset] = {
         "verl-agent's GSPO script: GRPO's advantage over rows, with std, and the KL term kept",
         {**_WITH_STD, "clip_low": 3e-4, "clip_high": 4e-4, "dual_clip": None, "aggregation": "seq-mean-token-mean"},
     ),
+    "spa_paper": Preset(
+        "spa",
+        "SPA, arXiv 2505.20732: estimates and grounding, the estimator's optimiser as released; PPO's settings are not",
+        {
+            **{"redistribution": "progress", "alpha": 1.0, "beta": 0.5, "level": "turn"},
+            "estimator": {"learning_rate": 3e-6, "weight_decay": 0.01, "epochs": 1, "min_r2": None},
+        },
+    ),
+    "spa_released": Preset(
+        "spa",
+        "SPA's released code: leave-one-out returns in place of estimates, over tokens; the last turn earns nothing",
+        {
+            **{"redistribution": "loo", "alpha": 1.0, "beta": 0.5, "ground_last": True, "level": "token"},
+            "legacy_horizon_weight": True,
+        },
+    ),
     "starpo_ragen": Preset(
         "starpo_ppo",
         "RAGEN's base configuration (StarPO-S): PPO over the episode's tokens, a quarter of the groups, no KL",

@@ -11,21 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.learners.buffers import EpisodeBuffer as EpisodeBuffer
 from agentgym.learners.buffers import SuccessBuffer as SuccessBuffer
+from agentgym.learners.buffers import TransitionBuffer as TransitionBuffer
 
 if TYPE_CHECKING:
     from agentgym.learners.columns import EntropyColumn as EntropyColumn
     from agentgym.learners.columns import ReferenceColumn as ReferenceColumn
     from agentgym.learners.columns import ReplayedLogprobs as ReplayedLogprobs
     from agentgym.learners.critic import Critic as Critic
+    from agentgym.learners.progress import ProgressEstimator as ProgressEstimator
+    from agentgym.learners.utterance_critics import UtteranceCritics as UtteranceCritics
 
-__all__ = ["Critic", "EntropyColumn", "EpisodeBuffer", "ReferenceColumn", "ReplayedLogprobs", "SuccessBuffer"]
+__all__ = [
+    "Critic",
+    "EntropyColumn",
+    "EpisodeBuffer",
+    "ProgressEstimator",
+    "ReferenceColumn",
+    "ReplayedLogprobs",
+    "SuccessBuffer",
+    "TransitionBuffer",
+    "UtteranceCritics",
+]
 
 # Imported on first use: collectors keep their buffers here, and playing needs no torch.
 _WITH_TORCH = {
     "Critic": "agentgym.learners.critic",
     "EntropyColumn": "agentgym.learners.columns",
+    "ProgressEstimator": "agentgym.learners.progress",
     "ReferenceColumn": "agentgym.learners.columns",
     "ReplayedLogprobs": "agentgym.learners.columns",
+    "UtteranceCritics": "agentgym.learners.utterance_critics",
 }
 
 
