@@ -23,9 +23,9 @@ Limit = Literal["bootstrap", "end"]
 class PotentialShaping(TextWrapper):
     """Add γ Φ(s') - Φ(s) to the reward, with Φ = 0 where the task is over.
 
-    Over an episode the terms add up to γᵀ Φ(s_T) - Φ(s₀), whatever happens between: they tell sooner what pays, and leave
-    optimal policies optimal (Ng, Harada and Russell, ICML 1999, theorem 1). That needs the γ of the return that training
-    uses, and an answer to what a step limit is. The world's own reward stays in ``info["env_reward"]``.
+    Over an episode the terms add up to γᵀ Φ(s_T) - Φ(s₀), whatever happens between: they tell sooner what pays, and
+    leave optimal policies optimal (Ng, Harada and Russell, ICML 1999, theorem 1). That needs the γ of the return that
+    training uses, and an answer to what a step limit is. The world's own reward stays in ``info["env_reward"]``.
 
     Args:
         env: Any text environment. Put this wrapper outside of what sets the limit (``gymnasium.make`` does), or it
