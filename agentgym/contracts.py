@@ -151,6 +151,7 @@ class TokenBatch:
         returns: Targets of the values, float [L], or None.
         value_mask: Tokens at which a value has a target: all that count at token level, the first of each row at row
             level, bool [L], or None.
+        macro: Code of the macro action of each token, a run of tokens of its row, int64 [L], or None.
     """
 
     logp: torch.Tensor
@@ -169,6 +170,7 @@ class TokenBatch:
     old_values: torch.Tensor | None = None
     returns: torch.Tensor | None = None
     value_mask: torch.Tensor | None = None
+    macro: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
