@@ -37,6 +37,7 @@ __all__ = ["Design", "design_adaptive", "design_reward", "select_states"]
 Floats = npt.NDArray[np.float64]
 
 _SLACK = 1e-5
+_SCALE = 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,20 +80,24 @@ def _constraints(process: Process, target: Target, basis: Floats, largest: float
 
 
 def _solve(cost: Floats, weights: Floats, bound: Floats, free: int, what: str) -> Floats:
-    """Minimise cost · x with weights · x ≤ bound; all but the first ``free`` variables are at least 0."""
+    """Minimise cost · x with weights · x ≤ bound; all but the first ``free`` variables are at least 0.
+
+    Rewards are solved for in thousandths: the solver's tolerance of 1e-7 is absolute, and gaps can be as small as 1e-4
+    of the reward. Without this it takes some programmes that have a solution for infeasible.
+    """
     try:
         from scipy.optimize import linprog
         from scipy.sparse import csr_matrix
     except ImportError as error:
         raise missing_extra("scipy", "design", "designing a reward") from error
     limits = [(None, None)] * free + [(0, None)] * (len(cost) - free)
-    answer: Any = linprog(cost, A_ub=csr_matrix(weights), b_ub=bound, bounds=limits, method="highs")
+    answer: Any = linprog(cost, A_ub=csr_matrix(weights), b_ub=_SCALE * bound, bounds=limits, method="highs")
     if answer.status != 0:
         raise AlgorithmError(
             f"{what} found no reward: {answer.message} Allow more states or features, or a larger reward; with the "
             "states of the original reward and a bound of at least its size there is one."
         )
-    solution: Floats = answer.x
+    solution: Floats = answer.x / _SCALE
     return solution
 
 

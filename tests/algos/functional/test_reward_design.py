@@ -129,6 +129,19 @@ def test_sparse_designs_of_the_worlds(name: str) -> None:
     assert with_more.value >= values[0] - 1e-9, "more states are never worse"
 
 
+def test_small_gaps_do_not_look_infeasible() -> None:
+    """Four rooms of full size have gaps of 4e-5, which HiGHS once took for a contradiction with these states."""
+    process = process_of(build(FourRooms()), 0.95)
+    target = find_target(process)
+    assert target.gap[target.gap > 0].min() < 1e-4
+    paying = np.flatnonzero(process.reward.any(1)).tolist()
+    designs = select_states(process, target, 3, candidates=[0, 9, 10, 11, 12, 16])
+    assert [design.value for design in designs] == sorted(design.value for design in designs)
+    assert list(designs[0].states) == paying
+    for design in designs:
+        check_design(process, design.reward, list(design.states), 1.0)
+
+
 def test_a_budget_larger_than_the_candidates_takes_them_all() -> None:
     process = WORLDS["line"]
     designs = select_states(process, find_target(process), 5, candidates=[0, 1], horizons=(1,))
