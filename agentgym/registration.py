@@ -20,6 +20,10 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "Chain-v0": {"entry_point": "agentgym.envs.finite.worlds:ChainEnv", "max_episode_steps": 20},
     "DistractorShop-v0": {"entry_point": "agentgym.envs.finite.worlds:DistractorShopEnv", "max_episode_steps": 20},
     "FourRooms-v0": {"entry_point": "agentgym.envs.finite.design_worlds:FourRoomsEnv", "max_episode_steps": 30},
+    "DynamicalLinearBandit-v0": {
+        "entry_point": "agentgym.envs.bandit.env:DynamicalLinearBanditEnv",
+        "max_episode_steps": 1000,
+    },
     "GuessMyCity-v0": {"entry_point": "agentgym.envs.guessing.env:GuessMyCityEnv", "max_episode_steps": 20},
     "KeyRoom-v0": {"entry_point": "agentgym.envs.finite.worlds:KeyRoomEnv", "max_episode_steps": 20},
     "LineKey-v0": {"entry_point": "agentgym.envs.finite.design_worlds:LineKeyEnv", "max_episode_steps": 30},
