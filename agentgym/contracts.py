@@ -24,6 +24,7 @@ __all__ = [
     "ReportingLearner",
     "TokenBatch",
     "ValueLearner",
+    "WarmingLearner",
 ]
 
 
@@ -123,6 +124,19 @@ class ReportingLearner(Protocol):
         """Return the figures of the last ``update`` by their full names, the same in every process.
 
         What cannot be said is left out. Over several batches of an iteration a figure is averaged.
+        """
+        ...
+
+
+@runtime_checkable
+class WarmingLearner(Protocol):
+    """A learner that may ask for the policy to be left alone until it has learned something itself."""
+
+    @property
+    def warming(self) -> bool:
+        """Whether the trainer is to make no optimiser step on the batch of the last ``update``.
+
+        The same in every process. The batch is credited and reported all the same.
         """
         ...
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from agentgym.algos.aepo import AEPOConfig as AEPOConfig
     from agentgym.algos.aepo import EntropyARPO as EntropyARPO
     from agentgym.algos.aepo import EntropyARPOConfig as EntropyARPOConfig
+    from agentgym.algos.archer import ArCHer as ArCHer
+    from agentgym.algos.archer import ArCHerConfig as ArCHerConfig
+    from agentgym.algos.archer import ArCHerOffline as ArCHerOffline
+    from agentgym.algos.archer import ArCHerOfflineConfig as ArCHerOfflineConfig
     from agentgym.algos.arpo import ARPO as ARPO
     from agentgym.algos.arpo import ARPOConfig as ARPOConfig
     from agentgym.algos.base import Algorithm as Algorithm
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from agentgym.algos.drgrpo import DrGRPOConfig as DrGRPOConfig
     from agentgym.algos.empg import EMPG as EMPG
     from agentgym.algos.empg import EMPGConfig as EMPGConfig
+    from agentgym.algos.filtered_bc import FilteredBC as FilteredBC
+    from agentgym.algos.filtered_bc import FilteredBCConfig as FilteredBCConfig
     from agentgym.algos.forking import Forking as Forking
     from agentgym.algos.gigpo import GiGPO as GiGPO
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
@@ -95,12 +101,18 @@ __all__ = [
     "ARPOConfig",
     "Algorithm",
     "AlgorithmConfig",
+    "ArCHer",
+    "ArCHerConfig",
+    "ArCHerOffline",
+    "ArCHerOfflineConfig",
     "DAPOConfig",
     "DrGRPO",
     "DrGRPOConfig",
     "EMPGConfig",
     "EntropyARPO",
     "EntropyARPOConfig",
+    "FilteredBC",
+    "FilteredBCConfig",
     "Forking",
     "GRPOConfig",
     "GSPOConfig",
@@ -139,11 +151,14 @@ __all__ = [
 ALGORITHMS: Mapping[str, str] = {
     "3spo": "agentgym.algos.three_spo:ThreeSPO",
     "aepo": "agentgym.algos.aepo:AEPO",
+    "archer": "agentgym.algos.archer:ArCHer",
+    "archer_offline": "agentgym.algos.archer:ArCHerOffline",
     "arpo": "agentgym.algos.arpo:ARPO",
     "dapo": "agentgym.algos.dapo:DAPO",
     "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
     "empg": "agentgym.algos.empg:EMPG",
     "entropy_arpo": "agentgym.algos.aepo:EntropyARPO",
+    "filtered_bc": "agentgym.algos.filtered_bc:FilteredBC",
     "gigpo": "agentgym.algos.gigpo:GiGPO",
     "grpo": "agentgym.algos.grpo:GRPO",
     "gspo": "agentgym.algos.gspo:GSPO",
@@ -224,6 +239,10 @@ _LAZY = {
     "ARPOConfig": "agentgym.algos.arpo",
     "Algorithm": "agentgym.algos.base",
     "AlgorithmConfig": "agentgym.algos.base",
+    "ArCHer": "agentgym.algos.archer",
+    "ArCHerConfig": "agentgym.algos.archer",
+    "ArCHerOffline": "agentgym.algos.archer",
+    "ArCHerOfflineConfig": "agentgym.algos.archer",
     "DAPO": "agentgym.algos.dapo",
     "DAPOConfig": "agentgym.algos.dapo",
     "DrGRPO": "agentgym.algos.drgrpo",
@@ -232,6 +251,8 @@ _LAZY = {
     "EMPGConfig": "agentgym.algos.empg",
     "EntropyARPO": "agentgym.algos.aepo",
     "EntropyARPOConfig": "agentgym.algos.aepo",
+    "FilteredBC": "agentgym.algos.filtered_bc",
+    "FilteredBCConfig": "agentgym.algos.filtered_bc",
     "Forking": "agentgym.algos.forking",
     "GRPO": "agentgym.algos.grpo",
     "GRPOConfig": "agentgym.algos.grpo",

@@ -157,6 +157,23 @@ PRESETS: Mapping[str, Preset] = {
         "verl-agent's DAPO scripts: statistics over rows, with std; the KL term is kept, lengths are not shaped",
         {**_WITH_STD, "clip_high": 0.28, "max_batches": 10},
     ),
+    "archer_paper": Preset(
+        "archer",
+        "ArCHer, arXiv 2402.19446, and its code on Twenty Questions: 50 critic steps of 256 turns, 20 iterations ahead",
+        {
+            **{"gamma": 0.95, "tau": 0.1, "actions": "fresh", "steps": 50, "minibatch": 256, "capacity": 100_000},
+            # The published 2e-5 is on gradients summed over 32 batches, but Adam does not see the scale.
+            **{"warmup": 20, "critic_learning_rate": 2e-5},
+        },
+    ),
+    "archer_offline_paper": Preset(
+        "archer_offline",
+        "OfflineArcher's code on Twenty Questions: expectile 0.9, inverse temperature 1, weights without a bound",
+        {
+            **{"gamma": 0.99, "tau": 0.05, "expectile": 0.9, "beta_inv": 1.0, "max_weight": None},
+            **{"minibatch": 128, "critic_learning_rate": 1e-5},
+        },
+    ),
     "arpo_paper": Preset(
         "arpo",
         "ARPO (replay), arXiv 2505.16282, and its code: 128 tasks solved at least once in probing, no KL",
