@@ -3,8 +3,8 @@
 The paper runs a million rounds ten times and publishes curves only, so that its numbers cannot be set beside these;
 what can be compared is which curves bend. Here the synthetic system is played for 50,000 rounds with each of the
 paper's three noises, the advertising system for 100,000, and DynLin-UCB and LinUCB on the latter for 400,000; ten runs
-each. Horizons enter bonuses and rates (log T), so that a curve is not the start of a longer one. ``growth`` is the regret of
-the second half over that of the first: 1 if it is linear, √2 - 1 = 0.41 if it grows as √T, 0 if it has stopped.
+each. Horizons enter bonuses and rates (log T), so that a curve is not the start of a longer one. ``growth`` is the
+regret of the second half over that of the first: 1 if it is linear, √2 - 1 = 0.41 if it grows as √T, 0 if it stopped.
 
     python benchmarks/dynlin_ucb.py
 """

@@ -75,7 +75,7 @@ class DynamicalLinearBanditEnv(gym.Env[np.int64, np.int64]):
         if not self._began:
             raise EnvironmentFault("no episode is running: call reset() first")
         if not self.action_space.contains(action):
-            raise EnvironmentFault(f"no action {action!r}: must be an integer from 0 to {len(self.system.actions) - 1}")
+            raise EnvironmentFault(f"no action {action}: must be an integer from 0 to {len(self.system.actions) - 1}")
         system, chosen = self.system, self.system.actions[action]
         moved, noted = self.np_random.normal(size=len(self._state)), self.np_random.normal()
         reward = float(system.omega @ self._state + system.theta @ chosen + system.reward_noise * noted)

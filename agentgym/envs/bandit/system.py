@@ -156,11 +156,10 @@ class LinearSystem:
         """Φ(A) = sup over k ≥ 0 of ‖A^k‖ / ρ^k: how much larger a state may grow before it dies away; at least 1."""
         if self.spectral_radius == 0:
             return 1.0
-        power, largest = np.eye(len(self.A)), 1.0
+        step, powers = self.A / self.spectral_radius, [np.eye(len(self.A))]
         for _ in range(_MOST_POWERS):
-            power = power @ self.A / self.spectral_radius
-            largest = max(largest, float(np.linalg.norm(power, 2)))
-        return largest
+            powers.append(powers[-1] @ step)
+        return float(np.linalg.norm(np.stack(powers), 2, axis=(1, 2)).max())
 
     @property
     def reward_noise(self) -> float:
