@@ -68,7 +68,7 @@ class PotentialShaping(TextWrapper):
 
     def _value(self, observation: str, info: Mapping[str, Any]) -> float:
         if isinstance(self._potential, Mapping):
-            name = info.get("state_hash")
+            name = str(info.get("state_hash"))
             if name not in self._potential:
                 raise EnvironmentFault(
                     f"the table of potentials has no state {name!r} ({observation[:60]!r}); it must name every state"

@@ -72,7 +72,7 @@ def test_a_table_names_states_by_hash() -> None:
     partial.reset(seed=0)
     with pytest.raises(EnvironmentFault, match="every state"):
         partial.step(FORWARD)
-    with pytest.raises(EnvironmentFault, match="no state None"):
+    with pytest.raises(EnvironmentFault, match="no state 'None'"):
         PotentialShaping(Bare(), table).reset(seed=0)
 
 
