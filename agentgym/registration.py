@@ -16,6 +16,10 @@ __all__ = ["ENVIRONMENTS", "register_environments"]
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "ALFWorld-v0": {"entry_point": "agentgym.envs.alfworld.env:ALFWorldEnv", "max_episode_steps": 50},
+    "AdvertisingBudget-v0": {
+        "entry_point": "agentgym.envs.bandit.budget:AdvertisingBudgetEnv",
+        "max_episode_steps": 40,
+    },
     "AliasedCorridor-v0": {"entry_point": "agentgym.envs.finite.worlds:AliasedCorridorEnv", "max_episode_steps": 20},
     "Chain-v0": {"entry_point": "agentgym.envs.finite.worlds:ChainEnv", "max_episode_steps": 20},
     "DistractorShop-v0": {"entry_point": "agentgym.envs.finite.worlds:DistractorShopEnv", "max_episode_steps": 20},

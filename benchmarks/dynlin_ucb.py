@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from agentgym.envs.bandit import INSTANCES
 from agentgym.evaluation.bandits import AGENTS, expert_regret, make_agent, play
@@ -91,7 +92,7 @@ def measure(instance: str, noise: float, horizon: int, agent: str, factor: float
     half, end = regret.total[:, marks.index(horizon // 2)], regret.total[:, -1]
     ratio = (end - half) / np.maximum(half, 1e-12)
 
-    def spread(values: np.ndarray) -> tuple[float, float, float]:
+    def spread(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
         return round(float(values.mean()), 1), round(float(values.min()), 1), round(float(values.max()), 1)
 
     return Row(

@@ -141,7 +141,7 @@ def test_an_expert_keeps_proportions_where_there_is_room(shares: list[float]) ->
 
 def test_wrong_systems_and_actions_are_refused() -> None:
     system = INSTANCES["synthetic"](None)
-    with pytest.raises(ConfigError, match="spectral radius 1.2000"):
+    with pytest.raises(ConfigError, match=r"spectral radius 1\.2000"):
         replace(system, A=np.eye(3) * 1.2)
     with pytest.raises(ConfigError, match=r"B has the shape \(3, 2\)"):
         replace(system, B=np.zeros((3, 2)))

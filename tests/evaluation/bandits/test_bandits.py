@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_epochs_of_the_papers_experiment() -> None:
 def test_one_ridge_sample_an_epoch_and_its_action_kept_throughout() -> None:
     agent, rng = dynlin(runs=3, horizon=400), np.random.default_rng(1)
     gram, sums = np.stack([2.0 * np.eye(3)] * 3), np.zeros((3, 3))
-    last = -1
+    kept, last = np.zeros(3, np.int64), -1
     for _ in range(400):
         before = agent.choose().copy()
         epoch = agent.epoch
