@@ -44,9 +44,9 @@ class AdvertisingBudgetEnv(TextEnv):
 
     An action reads ``spend 1 on search, 0.5 on video``: at most 1.5 in all and 1 on a channel. The channel that pays at
     once is not the one that pays in the long run, and only trying tells which is which: a task permutes the parts of
-    the channels. The reward of a day is what it brings over what the best constant allocation brings in the long run, and
-    over the number of days, so that the sum of rewards, ``info["score"]`` where it lies in [0, 1], is about 1 for the
-    best player. A campaign is won with a score of at least 0.9. It ends with its last day.
+    the channels. The reward of a day is what it brings, over what the best constant allocation brings in the long run
+    and over the number of days, so that the sum of rewards, ``info["score"]`` where it lies in [0, 1], is about 1 for
+    the best player. A campaign is won with a score of at least 0.9. It ends with its last day.
 
     Args:
         instance: ``synthetic`` or ``advertising``, the systems of `agentgym.envs.bandit`.

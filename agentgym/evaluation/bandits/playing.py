@@ -169,7 +169,8 @@ def play(
     noises = _Chances(seed, runs, 0, n + 1, normal=True)
     moves, paid = system.actions @ system.B.T, system.actions @ system.theta
     falls_short, turned = system.values.max() - system.values, system.A.T.copy()
-    state, regret, found = np.zeros((runs, n)), np.zeros(runs), []
+    state, regret = np.zeros((runs, n)), np.zeros(runs)
+    found: list[Array] = []
     for t in range(1, horizon + 1):
         arms, drawn = agent.choose(), noises.next()
         agent.learn(state @ system.omega + paid[arms] + system.reward_noise * drawn[:, n])
