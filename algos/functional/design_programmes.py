@@ -174,6 +174,7 @@ def select_states(
     candidates: Sequence[int] | None = None,
     horizons: Sequence[int] = HORIZONS,
     largest: float = 1.0,
+    l1: float = 0.0,
 ) -> list[Design]:
     """Return EXPRD's rewards with 0 to ``budget`` states beside those of the original reward, chosen greedily.
 
@@ -186,13 +187,14 @@ def select_states(
         candidates: States that may be added; None for all but ends.
         horizons: H, see ``design_reward``.
         largest: R_max, at least the size of the original reward.
+        l1: C₂, see ``design_reward``; a tiny one, such as 1e-6, takes the smallest of equally informative rewards.
     """
     chosen = np.flatnonzero((process.reward != 0).any(1)).tolist()
     pool = np.flatnonzero(~process.ends).tolist() if candidates is None else list(candidates)
-    designs = [design_reward(process, target, states=chosen, horizons=horizons, largest=largest)]
+    designs = [design_reward(process, target, states=chosen, horizons=horizons, largest=largest, l1=l1)]
     for _ in range(budget):
         tried = [
-            design_reward(process, target, states=[*chosen, state], horizons=horizons, largest=largest)
+            design_reward(process, target, states=[*chosen, state], horizons=horizons, largest=largest, l1=l1)
             for state in pool
             if state not in chosen
         ]
