@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from agentgym.algos.gspo import GSPOConfig as GSPOConfig
     from agentgym.algos.hgpo import HGPO as HGPO
     from agentgym.algos.hgpo import HGPOConfig as HGPOConfig
+    from agentgym.algos.ma_ppo import MacroPPO as MacroPPO
+    from agentgym.algos.ma_ppo import MacroPPOConfig as MacroPPOConfig
     from agentgym.algos.mt_grpo import MTGRPO as MTGRPO
     from agentgym.algos.mt_grpo import MTGRPOConfig as MTGRPOConfig
     from agentgym.algos.ppo import PPO as PPO
@@ -120,6 +122,8 @@ __all__ = [
     "GiGPOConfig",
     "HGPOConfig",
     "MTGRPOConfig",
+    "MacroPPO",
+    "MacroPPOConfig",
     "PPOConfig",
     "Preset",
     "ProgressAdvantage",
@@ -163,6 +167,7 @@ ALGORITHMS: Mapping[str, str] = {
     "grpo": "agentgym.algos.grpo:GRPO",
     "gspo": "agentgym.algos.gspo:GSPO",
     "hgpo": "agentgym.algos.hgpo:HGPO",
+    "ma_ppo": "agentgym.algos.ma_ppo:MacroPPO",
     "mt_grpo": "agentgym.algos.mt_grpo:MTGRPO",
     "ppo": "agentgym.algos.ppo:PPO",
     "progress_advantage": "agentgym.algos.progress_advantage:ProgressAdvantage",
@@ -264,6 +269,8 @@ _LAZY = {
     "HGPOConfig": "agentgym.algos.hgpo",
     "MTGRPO": "agentgym.algos.mt_grpo",
     "MTGRPOConfig": "agentgym.algos.mt_grpo",
+    "MacroPPO": "agentgym.algos.ma_ppo",
+    "MacroPPOConfig": "agentgym.algos.ma_ppo",
     "PPO": "agentgym.algos.ppo",
     "PPOConfig": "agentgym.algos.ppo",
     "ProgressAdvantage": "agentgym.algos.progress_advantage",

@@ -45,6 +45,12 @@ _SCPO: Mapping[str, Any] = {
     **{"reference": "longest", "order": "similarity", "text": "observation+action"},
 }
 
+_MA_PPO: Mapping[str, Any] = {
+    **{"termination": "fixed", "length": 5, "value_of": "equal", "lone_last": True, "gamma": 1.0, "lam": 0.95},
+    **{"kl_reward_coef": 0.05, "clip_low": 0.2, "clip_high": 0.2, "whiten": False},
+    **{"value_coef": 0.5, "value_clip": 0.2, "critic_rate": 1.0},
+}
+
 # The history of 3SPO has no unit and its rewards are at most 1, so nothing is divided there.
 _3SPO: Mapping[str, Any] = {
     **{"alpha": 50.0, "xi": 10.0, "zeta": 0.1, "omega": 0.1, "std": None, "format_penalty": 0.1},
@@ -246,6 +252,16 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "empg_arlarena": Preset(
         "empg", "ARLArena's implementation of EMPG: k = k' = 1, ζ = 0.05", {"k": 1.0, "k_future": 1.0, "zeta": 0.05}
+    ),
+    "ma_ppo_paper": Preset(
+        "ma_ppo",
+        "MA-RLHF, arXiv 2410.02743, with Gemma: five tokens a macro action, ratios of macro actions, KL summed",
+        {**_MA_PPO, "ratio": "macro", "kl_agg": "sum", "discount": "token"},
+    ),
+    "ma_ppo_code": Preset(
+        "ma_ppo",
+        "MA-RLHF's released code: as the paper, but ratios of tokens, and KL penalties averaged in a macro action",
+        {**_MA_PPO, "ratio": "token", "kl_agg": "mean", "discount": "macro"},
     ),
     "mt_grpo_paper": Preset(
         "mt_grpo",

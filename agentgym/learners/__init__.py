@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentgym.learners.buffers import EpisodeBuffer as EpisodeBuffer
 from agentgym.learners.buffers import SuccessBuffer as SuccessBuffer
 from agentgym.learners.buffers import TransitionBuffer as TransitionBuffer
+from agentgym.learners.phrases import PhraseColumn as PhraseColumn
 
 if TYPE_CHECKING:
     from agentgym.learners.columns import EntropyColumn as EntropyColumn
@@ -25,6 +26,7 @@ __all__ = [
     "Critic",
     "EntropyColumn",
     "EpisodeBuffer",
+    "PhraseColumn",
     "ProgressEstimator",
     "ReferenceColumn",
     "ReplayedLogprobs",

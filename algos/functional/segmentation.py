@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,17 @@ from agentgym.errors import AlgorithmError
 
 __all__ = [
     "Macros",
+    "Phrase",
     "ValueOf",
     "close_with_lone_token",
     "fixed",
     "macro_rewards",
     "macro_values",
     "macro_weights",
+    "parsed",
     "perplexity",
     "randomised",
+    "shuffled",
     "turns",
 ]
 
@@ -42,6 +45,8 @@ Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
 ValueOf = Literal["equal", "unit", "position", "first"]
+Phrase: TypeAlias = "str | Sequence[Phrase]"
+"""A parse: a word, or the phrases that a phrase consists of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +173,52 @@ def perplexity(token_offsets: Ints, logprob: Floats) -> Bools:
     begins = turns(token_offsets)
     begins[1:] |= logprob[1:] < logprob[:-1]
     return begins
+
+
+def parsed(pieces: Sequence[str], tree: Phrase, cutoff: int) -> list[int] | None:
+    """Return where the macro actions of one row begin by a parse of its text.
+
+    A phrase of fewer than ``cutoff`` tokens is one macro action, a longer one is taken apart, and one of a single token
+    joins what is before it. A token belongs to the word that holds its first letter, so words and tokens may part at
+    different places; a token without letters belongs to the next word, behind the last to that.
+
+    Args:
+        pieces: Text of each token of the row, at least one.
+        tree: The parse; its words in order are the text but for white space.
+        cutoff: C, at least 2.
+
+    Returns:
+        Places in the row, rising, the first of them 0; None where the words are not the text.
+    """
+    words = ["".join(word.split()) for word in _words(tree)]
+    letters = ["".join(piece.split()) for piece in pieces]
+    if not any(words) or "".join(words) != "".join(letters):
+        return None
+    ends = np.cumsum([len(word) for word in words])
+    firsts = np.cumsum([0, *(len(piece) for piece in letters)])[:-1]
+    word = np.minimum(np.searchsorted(ends, firsts, side="right"), len(words) - 1)
+    # Words up to a place in the parse own the tokens up to a place in the row: phrases become spans.
+    bounds = np.append(0, np.cumsum(np.bincount(word, minlength=len(words)))).tolist()
+    return _cuts(tree, 0, bounds, cutoff)[0]
+
+
+def _words(tree: Phrase) -> list[str]:
+    return [tree] if isinstance(tree, str) else [word for phrase in tree for word in _words(phrase)]
+
+
+def _cuts(tree: Phrase, first: int, bounds: list[int], cutoff: int) -> tuple[list[int], int]:
+    """Return where macro actions begin in the phrase whose first word is ``first``, and the word behind it."""
+    behind = first + len(_words(tree))
+    size = bounds[behind] - bounds[first]
+    if size <= 1:
+        return ([0] if size and bounds[first] == 0 else []), behind
+    if size < cutoff or isinstance(tree, str):
+        return [bounds[first]], behind
+    cuts: list[int] = []
+    for phrase in tree:
+        more, first = _cuts(phrase, first, bounds, cutoff)
+        cuts += more
+    return cuts, behind
 
 
 def close_with_lone_token(begins: Bools, token_offsets: Ints) -> Bools:
