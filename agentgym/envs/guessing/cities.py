@@ -14,14 +14,26 @@ from typing import Final
 __all__ = ["FACTS", "LEFT_HAND_TRAFFIC", "City", "cities"]
 
 FACTS: Final[Mapping[str, tuple[str, str]]] = {
-    "capital": ("Is it a capital?", r"capital"),
-    "sea": ("Does it lie by the sea?", r"sea|coast|coastal|ocean|harbour|harbor|port"),
-    "island": ("Does it lie on an island?", r"island"),
-    "river": ("Does a large river run through it?", r"river"),
-    "high": ("Does it lie higher than 1000 metres?", r"higher|altitude|elevation|mountains"),
-    "snow": ("Does it snow there in most winters?", r"snow|snows|cold"),
-    "games": ("Has it hosted the Summer Olympics?", r"olympics|olympic"),
-    "left": ("Do cars drive on the left there?", r"left"),
+    "capital": ("Is it a capital?", r"capital(?! of)"),
+    "sea": (
+        "Does it lie by the sea?",
+        r"(?:by|on|near|at) the (?:sea|coast|ocean)|coastal|a (?:port|harbou?r)",
+    ),
+    "island": ("Does it lie on an island?", r"on an island|an island"),
+    "river": (
+        "Does a large river run through it?",
+        r"(?:on|have) a (?:big |large )?river|river (?:run|flow)",
+    ),
+    "high": (
+        "Does it lie higher than 1000 metres?",
+        r"high up|high altitude|in the mountains",
+    ),
+    "snow": ("Does it snow there in most winters?", r"snow"),
+    "games": (
+        "Has it hosted the Summer Olympics?",
+        r"host(?:ed)? the (?:summer )?(?:olympics|olympic games)",
+    ),
+    "left": ("Do cars drive on the left there?", r"on the left"),
     "south": ("Does it lie south of the equator?", r"south of the equator|southern hemisphere"),
 }
 """Fact to the question for it, and a pattern of words by which other wordings are understood."""

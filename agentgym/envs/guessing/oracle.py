@@ -22,7 +22,9 @@ __all__ = ["Game", "Question", "city_game", "normalise", "thing_game"]
 _MOST_LETTERS: Final = 200
 _WORD = re.compile(r"[a-z0-9]+")
 _LOGIC = re.compile(r"\b(?:not|and|or|nor|neither|either|never|without|isn t|doesn t|can t|don t|aren t)\b")
-_ASKS = re.compile(r"^(?:is|are|does|do|can|could|would|will|has|have|did|which|what|how)\b")
+_YES_OR_NO = re.compile(r"^(?:is|are|does|do|can|could|would|will|has|have|did)\b")
+_TWICE = re.compile(r"^\w+ .*\b(?:is|does|can|has) it\b")
+_OPEN = re.compile(r"^(?:(?:in|on) )?(?:which|what|how)\b")
 _GUESS = re.compile(
     r"^(?:is (?:it|this|that|the (?:answer|thing|object|item|word|city))|it is|it s|are you thinking of|do you mean|"
     r"could it be|might it be|i guess(?: it is| it s)?|my (?:final )?guess is|i think (?:it is|it s))\s+"
@@ -47,6 +49,7 @@ class Question:
         holds: For each reply the secrets with that answer, as bits of a number; together they are all secrets once.
         guess: Number of the secret whose name it guesses; None if it asks for a fact.
         pattern: Words that point to it in other wordings, if any do.
+        kind: How such wordings begin.
     """
 
     text: str
@@ -54,6 +57,7 @@ class Question:
     holds: tuple[int, ...]
     guess: int | None = None
     pattern: re.Pattern[str] | None = None
+    kind: re.Pattern[str] = _YES_OR_NO
 
     def answer(self, secret: int) -> int:
         """Return which reply is true for this secret."""
@@ -101,9 +105,12 @@ class Game:
         named = self.names.get(words, self.names.get(_ARTICLE.sub("", _GUESS.sub("", words))))
         if named is not None:
             return self._guesses[named]
-        if _LOGIC.search(words) or not _ASKS.match(words):
+        if _LOGIC.search(words):
             return None
-        meant = [q for q in self.questions if q.pattern is not None and q.pattern.search(words)]
+        kind = _YES_OR_NO if _YES_OR_NO.match(words) else _OPEN if _OPEN.match(words) else None
+        if kind is _YES_OR_NO and _TWICE.match(words):
+            return None
+        meant = [q for q in self.questions if q.kind is kind and q.pattern is not None and q.pattern.search(words)]
         return meant[0] if len(meant) == 1 else None
 
 
@@ -120,7 +127,9 @@ def _yes_or_no(text: str, flags: Sequence[bool], guess: int | None = None, patte
 def _open(text: str, wording: str, values: Sequence[str], pattern: str) -> Question:
     kinds = tuple(dict.fromkeys(values))
     holds = tuple(_bits(value == kind for value in values) for kind in kinds)
-    return Question(text, tuple(wording.format(kind) for kind in kinds), holds, None, re.compile(rf"\b(?:{pattern})\b"))
+    return Question(
+        text, tuple(wording.format(kind) for kind in kinds), holds, None, re.compile(rf"\b(?:{pattern})\b"), _OPEN
+    )
 
 
 def _guesses(spoken: Sequence[str]) -> list[Question]:
@@ -147,14 +156,15 @@ def city_game() -> Game:
     rows = cities()
     spoken = tuple(city.name for city in rows)
     facts = [
-        _open(
-            "Which continent is it on?", "It is in {}.", [c.continent for c in rows], "which continent|what continent"
-        ),
+        _open("Which continent is it on?", "It is in {}.", [c.continent for c in rows], "continent"),
         _open(
             "Which language do people speak there?", "They speak {}.", [c.language for c in rows], "languages?|speak"
         ),
         _open(
-            "How many people live there?", "It has {}.", [c.size for c in rows], "how many people|population|how big"
+            "How many people live there?",
+            "It has {}.",
+            [c.size for c in rows],
+            "how many (?:people|inhabitants)|population|how (?:big|large)",
         ),
         _open("What is it known for?", "It is known for {}.", [c.known_for for c in rows], "known for|famous for"),
     ]
@@ -164,6 +174,6 @@ def city_game() -> Game:
     ]
     for place in dict.fromkeys([*(c.continent for c in rows), *(c.country for c in rows)]):
         here = [place in (city.continent, city.country) for city in rows]
-        facts.append(_yes_or_no(f"Is it in {place}?", here, pattern=f"(?:in|of|from) {normalise(place)}"))
+        facts.append(_yes_or_no(f"Is it in {place}?", here, pattern=f"(?:in|from) {normalise(place)}"))
     names = {normalise(alias): i for i, city in enumerate(rows) for alias in city.aliases}
     return Game("city", spoken, tuple(c.continent for c in rows), spoken, names, (*facts, *_guesses(spoken)))

@@ -67,7 +67,10 @@ def test_tables_name_only_known_attributes_and_no_name_twice() -> None:
         ("Could it fly?", "Can it fly?"),
         ("IS IT AN ANIMAL", "Is it an animal?"),
         ("Would you eat it?", "Can you eat it?"),
-        ("Does it have a screen", "Does it have a screen?"),
+        ("does it have a display", "Does it have a screen?"),
+        ("Is it something that you eat?", "Can you eat it?"),
+        ("Is it larger than a person?", "Is it bigger than a person?"),
+        ("Is it used for cutting?", "Do you cut with it?"),
         ("dog", "Is it a dog?"),
         ("Are you thinking of the dog?", "Is it a dog?"),
         ("I guess it's a bunny!", "Is it a rabbit?"),
@@ -87,6 +90,8 @@ def test_other_wordings_are_understood(text: str, meant: str) -> None:
         ("What continent is your city on?", "Which continent is it on?"),
         ("Is your city a capital?", "Is it a capital?"),
         ("Is it located in France?", "Is it in France?"),
+        ("On which continent do you live?", "Which continent is it on?"),
+        ("How big is its population?", "How many people live there?"),
         ("Is it in South Africa?", "Is it in South Africa?"),
         ("Is it São Paulo?", "Is it Sao Paulo?"),
         ("saigon", "Is it Ho Chi Minh City?"),
@@ -110,6 +115,12 @@ def test_other_wordings_about_cities_are_understood(text: str, meant: str) -> No
         "Is it a dog, a cat, a horse?",
         "Is it red, is it round?",
         "It flies.",
+        "Does it eat meat?",
+        "Does it have a head?",
+        "Is it bigger than a house?",
+        "How many wheels does it have?",
+        "Is it in the living room?",
+        "Does it look for birds?",
         "Is it an animal? " * 20,
     ],
 )
@@ -120,6 +131,21 @@ def test_nonsense_lists_and_logic_are_refused_and_change_nothing(text: str) -> N
     assert observation.startswith("I do not understand.")
     assert (reward, terminated, info["valid"], info["score"]) == (-0.25, False, False, 0.0)
     assert env.unwrapped.state_text() == before  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is it the capital of France?",
+        "Is it in the south of France?",
+        "Is it west of London?",
+        "Which river runs through it?",
+        "Do people speak French there?",
+        "Is it London, Paris, Rome?",
+    ],
+)
+def test_what_would_be_answered_wrongly_about_cities_is_refused(text: str) -> None:
+    assert city_game().parse(text) is None
 
 
 @given(st.text(max_size=300))
