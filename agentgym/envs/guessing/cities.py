@@ -47,11 +47,11 @@ LEFT_HAND_TRAFFIC: Final = frozenset(_LEFT.split(", "))
 
 # Continent | city/other names | country | language | millions of people, at least | known for | facts
 _TABLE: Final = """
-Europe|London|the United Kingdom|English|5|business|capital river games
-Europe|Edinburgh|the United Kingdom|English|0|shows|sea snow
-Europe|Manchester|the United Kingdom|English|0|sport|
-Europe|Liverpool|the United Kingdom|English|0|shows|sea
-Europe|Dublin|Ireland|English|1|its arts|capital sea
+Europe|London|the United Kingdom|English|5|business|capital river games island
+Europe|Edinburgh|the United Kingdom|English|0|shows|sea snow island
+Europe|Manchester|the United Kingdom|English|0|sport|island
+Europe|Liverpool|the United Kingdom|English|0|shows|sea island
+Europe|Dublin|Ireland|English|1|its arts|capital sea island
 Europe|Paris|France|French|5|its arts|capital river games
 Europe|Lyon|France|French|1|food and markets|river
 Europe|Marseille|France|French|1|business|sea

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,3 +208,28 @@ def test_expert_and_wrong_arguments() -> None:
         dynlin(ridge=0)
     with pytest.raises(ConfigError, match="radius=1"):
         LinearUCB(setting(), lambda t: 1.0, 1.0, 1.0)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The page's table: an agent a line, a setting a column."""
+    right = [row for row in rows if row["radius_factor"] == 1]
+    settings = list(dict.fromkeys((row["instance"], row["noise"], row["horizon"]) for row in right))
+    heads = [f"{instance}, σ = {noise}, {horizon // 1000}k rounds" for instance, noise, horizon in settings]
+    lines = [f"| agent | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(settings)}"]
+    for name in dict.fromkeys(row["agent"] for row in right):
+        cells = []
+        for setting in settings:
+            cell = ""
+            for row in right:
+                if (row["agent"], row["instance"], row["noise"], row["horizon"]) == (name, *setting):
+                    half, end = f"{row['half'][0]:,.0f}", f"{row['end'][0]:,.0f}"
+                    cell = f"{half} → {end} ({row['growth']:.2f}, {row['mostly_linear']})"
+            cells.append(cell)
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    record = json.loads((ROOT / "benchmarks" / "results" / "dynlin_ucb.json").read_text(encoding="utf-8"))
+    assert table(record["rows"]) in (ROOT / "docs" / "bandits.md").read_text(encoding="utf-8")
+    assert record["expert_regret_a_round"] == pytest.approx(expert_regret(INSTANCES["advertising"](None)), abs=1e-6)
