@@ -112,13 +112,13 @@ class GuessingEnv(TextEnv):
         secret, left = self._state
         question = self._game.parse(action)
         if question is None:
-            return self._refusal, -self._turn_cost, False, False
+            return self._refusal, 0.0 - self._turn_cost, False, False  # a plain minus would give -0.0
         if question.guess == secret:
             self._state = _State(secret, 0)
             return _WON.format(self._game.spoken[secret]), 1.0 - self._turn_cost, True, True
         reply = question.answer(secret)
         self._state = _State(secret, left & question.holds[reply])
-        return question.replies[reply], -self._turn_cost, False, True
+        return question.replies[reply], 0.0 - self._turn_cost, False, True
 
     def _status(self) -> Status:
         left = self._state.left.bit_count()
