@@ -144,7 +144,7 @@ def macro_log_ratio(logp: Tensor, log_ratio: Tensor, macro: Tensor, row: Tensor,
         AlgorithmError: If a row is only partly here: its macro actions cannot be known to be whole.
     """
     _whole_rows("macro", row, tokens_in_row)
-    codes, place = macro.unique(return_inverse=True)
+    codes, place = macro.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     sums = log_ratio.new_zeros(len(codes)).index_add(0, place, log_ratio.detach())[place]
     return (logp - logp.detach() + sums).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
 

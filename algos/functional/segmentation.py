@@ -92,7 +92,7 @@ class Macros:
 
     def sum(self, values: Floats) -> Floats:
         """Return the sum of one number a token, [L], over each macro action, [J]."""
-        return np.bincount(self.of_token, values, minlength=len(self))
+        return np.asarray(np.bincount(self.of_token, values, minlength=len(self)), np.float64)
 
 
 # Where macro actions begin -------------------------------------------------------------------------------------------
@@ -236,10 +236,9 @@ def close_with_lone_token(begins: Bools, token_offsets: Ints) -> Bools:
 
 def macro_weights(macros: Macros, how: ValueOf) -> Floats:
     """Return σ of each token, [L], which sums to 1 over each macro action."""
-    if how == "first":
-        return (macros.place == 0).astype(np.float64)
-    if how == "unit":
-        return (macros.place == macros.lengths[macros.of_token] - 1).astype(np.float64)
+    if how in ("first", "unit"):
+        chosen = 0 if how == "first" else macros.lengths[macros.of_token] - 1
+        return np.asarray(macros.place == chosen, np.float64)
     weights = np.ones(len(macros.place)) if how == "equal" else 1 / (macros.place + 1.0)
     return weights / macros.sum(weights)[macros.of_token]
 
