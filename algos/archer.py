@@ -185,6 +185,7 @@ class ArCHerOffline(ArCHer):
         """
         exponent = self.config.beta_inv * self.advantage(batch)
         bound = self.config.max_weight
-        # Bounded in the exponent, where nothing overflows.
-        weight = np.exp(exponent if bound is None else np.minimum(exponent, np.log(bound))).astype(np.float32)
+        # Bounded in the exponent, where nothing overflows; a weight without a bound may, and the trainer will say so.
+        with np.errstate(over="ignore"):
+            weight = np.exp(exponent if bound is None else np.minimum(exponent, np.log(bound))).astype(np.float32)
         return Credit(weight, {"weight": weight}, self._diagnostics(batch))

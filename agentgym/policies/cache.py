@@ -134,7 +134,8 @@ class RaggedCache(Cache):
     def remove_row(self, row: int) -> int:
         """Remove a row; the last row takes its number. Return the number that row had."""
         last = len(self.lengths) - 1
-        if row != last:
+        # A row that holds nothing yet may lie beyond what the layers have room for.
+        if row != last and self.lengths[last]:
             for layer in self._ragged:
                 layer.move(last, row, self.lengths[last])
         self.lengths[row] = self.lengths[last]
