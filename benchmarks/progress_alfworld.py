@@ -1,8 +1,8 @@
 """What SPA's progress estimator knows about ALFWorld games: its progress against their outcome.
 
-A tiny policy is warmed up and then stands still. The estimator sees batches of its rollouts one after the other, as in
-training: each is scored first and learned from afterwards, so every figure is of episodes it was not trained on. The
-held-out games of the split (`valid_seen` for the real ones) are scored at the end.
+A tiny policy is warmed up, or a trained one given, and then stands still. The estimator sees batches of its rollouts
+one after the other, as in training: each is scored first and learned from afterwards, so every figure is of episodes it was
+not trained on. The held-out games of the split (`valid_seen` for the real ones) are scored at the end.
 
 An episode that succeeds ends there, and one that fails runs to the limit, so the number of turns alone nearly gives the
 outcome away. The rows "turns alone" say how nearly. What the estimator knows beyond that is read from the sum of
@@ -78,12 +78,13 @@ def scored_by(estimator: ProgressEstimator, make_env: MakeEnv, policy: HFPolicy,
     return estimator.update(rollout.batch(), [episode for group in rollout.groups for episode in group.episodes])
 
 
-def run(data: str, seed: int, batches: int, steps: int) -> dict[str, Any]:
-    """Warm a policy up, and let an estimator follow its rollouts."""
+def run(data: str, seed: int, batches: int, steps: int, model: str) -> dict[str, Any]:
+    """Warm a policy up, or take one, and let an estimator follow its rollouts."""
     worlds = resolve_environments("ALFWorld-v0", {"data": data, "max_episode_steps": LIMIT})
-    policy, accelerator = HFPolicy.from_pretrained("tiny"), Accelerator(cpu=True)
-    start = SFTConfig(steps=steps, demonstrations=6 * steps, noise=0, dawdle=0.15, seed=seed)
-    warm_start(policy, worlds.make_train, start, accelerator=accelerator, say=print)
+    policy, accelerator = HFPolicy.from_pretrained(model), Accelerator(cpu=True)
+    if policy.needs_warm_start:
+        start = SFTConfig(steps=steps, demonstrations=6 * steps, noise=0, dawdle=0.15, seed=seed)
+        warm_start(policy, worlds.make_train, start, accelerator=accelerator, say=print)
     estimator = ProgressEstimator(min_r2=None, epochs=2)
     estimator.setup(LearnerContext(policy, accelerator, seed=seed, tokens_per_microbatch=8192, reference=lambda: None))
     training, curve = [], []
@@ -110,16 +111,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--batches", type=int, default=16)
     parser.add_argument("--steps", type=int, default=450, help="optimiser steps of the warm start")
+    parser.add_argument("--model", default="tiny", help="a saved policy of yours, which needs no warm start")
     options = parser.parse_args()
     name = "builtin" if options.data == "builtin" else "real"
-    runs = [run(options.data, seed, options.batches, options.steps) for seed in options.seeds]
+    runs = [run(options.data, seed, options.batches, options.steps, options.model) for seed in options.seeds]
     for found in runs:
         for games in ("training_games", "held_out_games"):
             figures = found[games]
             print(f"seed {found['seed']}, {games}: ", {k: v for k, v in figures.items() if k != "after_turns"})
             for after, part in figures["after_turns"].items():
                 print(f"    after {after} turns: {part}")
-    what = {"batches": options.batches, "episodes_a_batch": 96, "limit": LIMIT, "warm_start_steps": options.steps}
+    policy = f"tiny, warm start of {options.steps} steps" if options.model == "tiny" else "given by --model"
+    what = {"batches": options.batches, "episodes_a_batch": 96, "limit": LIMIT, "policy": policy}
     path = RESULTS / f"progress_alfworld_{name}.json"
     path.write_text(json.dumps({**what, "runs": runs}, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path}")
