@@ -1,8 +1,8 @@
 """What SPA's progress estimator knows about ALFWorld games: its progress against their outcome.
 
 A tiny policy is warmed up, or a trained one given, and then stands still. The estimator sees batches of its rollouts
-one after the other, as in training: each is scored first and learned from afterwards, so every figure is of episodes it was
-not trained on. The held-out games of the split (`valid_seen` for the real ones) are scored at the end.
+one after the other, as in training: each is scored first and learned from afterwards, so every figure is of episodes
+it was not trained on. Games of the held-out split (`valid_seen` for the real ones) are scored at the end.
 
 An episode that succeeds ends there, and one that fails runs to the limit, so the number of turns alone nearly gives the
 outcome away. The rows "turns alone" say how nearly. What the estimator knows beyond that is read from the sum of
