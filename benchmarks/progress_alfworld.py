@@ -37,6 +37,7 @@ __all__ = ["main", "measure"]
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 LIMIT = 20
 AFTER = (4, 8, 12, 16)
+ESTIMATOR: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 2}  # as in examples/compare_spa.yaml
 
 
 def measure(scored: Sequence[StepBatch]) -> dict[str, Any]:
@@ -78,14 +79,14 @@ def scored_by(estimator: ProgressEstimator, make_env: MakeEnv, policy: HFPolicy,
     return estimator.update(rollout.batch(), [episode for group in rollout.groups for episode in group.episodes])
 
 
-def run(data: str, seed: int, batches: int, steps: int, model: str) -> dict[str, Any]:
+def run(data: str, seed: int, batches: int, steps: int, model: str, held_out: int) -> dict[str, Any]:
     """Warm a policy up, or take one, and let an estimator follow its rollouts."""
     worlds = resolve_environments("ALFWorld-v0", {"data": data, "max_episode_steps": LIMIT})
     policy, accelerator = HFPolicy.from_pretrained(model), Accelerator(cpu=True)
     if policy.needs_warm_start:
         start = SFTConfig(steps=steps, demonstrations=6 * steps, noise=0, dawdle=0.15, seed=seed)
         warm_start(policy, worlds.make_train, start, accelerator=accelerator, say=print)
-    estimator = ProgressEstimator(min_r2=None, epochs=2)
+    estimator = ProgressEstimator(min_r2=None, **ESTIMATOR)
     estimator.setup(LearnerContext(policy, accelerator, seed=seed, tokens_per_microbatch=8192, reference=lambda: None))
     training, curve = [], []
     for number in range(batches):
@@ -95,12 +96,13 @@ def run(data: str, seed: int, batches: int, steps: int, model: str) -> dict[str,
         curve.append(estimator.metrics())
         print(number, {name: round(value, 3) for name, value in curve[-1].items()}, flush=True)
     # All at once, so that none is learned from before another is scored.
-    held_out = scored_by(estimator, worlds.make_eval, policy, groups=36, group_size=8, seed=seed + 1000, number=0)
+    where = {"groups": held_out, "group_size": 8, "seed": seed + 1000, "number": 0}
+    unseen = scored_by(estimator, worlds.make_eval, policy, **where)
     return {
         "seed": seed,
         "curve": curve,
         "training_games": measure(training[batches // 2 :]),
-        "held_out_games": measure([held_out]),
+        "held_out_games": measure([unseen]),
     }
 
 
@@ -112,9 +114,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=16)
     parser.add_argument("--steps", type=int, default=450, help="optimiser steps of the warm start")
     parser.add_argument("--model", default="tiny", help="a saved policy of yours, which needs no warm start")
+    parser.add_argument("--held-out", type=int, default=36, help="games of the held-out split, 8 episodes each")
     options = parser.parse_args()
     name = "builtin" if options.data == "builtin" else "real"
-    runs = [run(options.data, seed, options.batches, options.steps, options.model) for seed in options.seeds]
+    settings = (options.batches, options.steps, options.model, options.held_out)
+    runs = [run(options.data, seed, *settings) for seed in options.seeds]
     for found in runs:
         for games in ("training_games", "held_out_games"):
             figures = found[games]
@@ -122,7 +126,13 @@ def main() -> None:
             for after, part in figures["after_turns"].items():
                 print(f"    after {after} turns: {part}")
     policy = f"tiny, warm start of {options.steps} steps" if options.model == "tiny" else "given by --model"
-    what = {"batches": options.batches, "episodes_a_batch": 96, "limit": LIMIT, "policy": policy}
+    what = {
+        "batches": options.batches,
+        "episodes_a_batch": 96,
+        "limit": LIMIT,
+        "policy": policy,
+        "estimator": ESTIMATOR,
+    }
     path = RESULTS / f"progress_alfworld_{name}.json"
     path.write_text(json.dumps({**what, "runs": runs}, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path}")
