@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 LIMIT = 0.5  # seconds
-HEAVY = ("torch", "transformers", "accelerate", "pyarrow", "matplotlib")
+HEAVY = ("torch", "transformers", "accelerate", "pyarrow", "matplotlib", "scipy")
 
 
 def seconds_to_import(module: str) -> list[float]:

@@ -226,9 +226,12 @@ class Credit:
         level: What one value belongs to: a decision, or a response token. Stated, not told from the shape: the
             numbers of rows and tokens can be equal.
         returns: What a critic's values should become, of the shape of ``advantage``; None without a critic.
+        macro: Code of the macro action, a run of tokens of one row, that each token belongs to, int64 [L], for losses
+            that compare macro actions; in level "token" only. None where tokens stand alone.
 
     Raises:
-        AlgorithmError: If the level is unknown, or a component or ``returns`` has another shape than ``advantage``.
+        AlgorithmError: If the level is unknown, a component, ``returns`` or ``macro`` has another shape than
+            ``advantage``, or there are macro actions in level "row".
     """
 
     advantage: npt.NDArray[np.float32]
@@ -236,13 +239,15 @@ class Credit:
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     level: Literal["row", "token"] = "row"
     returns: npt.NDArray[np.float32] | None = None
+    macro: Ints | None = None
 
     def __post_init__(self) -> None:
         if self.level not in ("row", "token"):
             raise AlgorithmError(f"credit has level {self.level!r}; the levels are 'row' and 'token'")
-        parts = {f"component {name!r}": part for name, part in self.components.items()}
-        if self.returns is not None:
-            parts["'returns'"] = self.returns
+        if self.macro is not None and self.level != "token":
+            raise AlgorithmError("macro actions are runs of tokens; credit that has 'macro' needs level 'token'")
+        parts: dict[str, npt.NDArray[Any]] = {f"component {name!r}": part for name, part in self.components.items()}
+        parts |= {f"'{name}'": part for name in ("returns", "macro") if (part := getattr(self, name)) is not None}
         for name, part in parts.items():
             if part.shape != self.advantage.shape:
                 raise AlgorithmError(f"{name} has shape {part.shape}, expected {self.advantage.shape} like 'advantage'")

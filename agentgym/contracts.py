@@ -15,7 +15,17 @@ from agentgym.episodes import Episode
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CollectorSpec", "Learner", "LearnerContext", "LearnerSpec", "Loss", "TokenBatch", "ValueLearner"]
+__all__ = [
+    "CollectorSpec",
+    "Learner",
+    "LearnerContext",
+    "LearnerSpec",
+    "Loss",
+    "ReportingLearner",
+    "TokenBatch",
+    "ValueLearner",
+    "WarmingLearner",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,31 @@ class ValueLearner(Protocol):
     rate: float
 
 
+@runtime_checkable
+class ReportingLearner(Protocol):
+    """A learner with figures of its own, which the trainer logs with those of the batch."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the figures of the last ``update`` by their full names, the same in every process.
+
+        What cannot be said is left out. Over several batches of an iteration a figure is averaged.
+        """
+        ...
+
+
+@runtime_checkable
+class WarmingLearner(Protocol):
+    """A learner that may ask for the policy to be left alone until it has learned something itself."""
+
+    @property
+    def warming(self) -> bool:
+        """Whether the trainer is to make no optimiser step on the batch of the last ``update``.
+
+        The same in every process. The batch is credited and reported all the same.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
     """Response tokens of one micro-batch as flat tensors, and the global counts of the whole batch.
@@ -130,6 +165,7 @@ class TokenBatch:
         returns: Targets of the values, float [L], or None.
         value_mask: Tokens at which a value has a target: all that count at token level, the first of each row at row
             level, bool [L], or None.
+        macro: Code of the macro action of each token, a run of tokens of its row, int64 [L], or None.
     """
 
     logp: torch.Tensor
@@ -148,6 +184,7 @@ class TokenBatch:
     old_values: torch.Tensor | None = None
     returns: torch.Tensor | None = None
     value_mask: torch.Tensor | None = None
+    macro: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

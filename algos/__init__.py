@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from agentgym.algos.aepo import AEPOConfig as AEPOConfig
     from agentgym.algos.aepo import EntropyARPO as EntropyARPO
     from agentgym.algos.aepo import EntropyARPOConfig as EntropyARPOConfig
+    from agentgym.algos.archer import ArCHer as ArCHer
+    from agentgym.algos.archer import ArCHerConfig as ArCHerConfig
+    from agentgym.algos.archer import ArCHerOffline as ArCHerOffline
+    from agentgym.algos.archer import ArCHerOfflineConfig as ArCHerOfflineConfig
     from agentgym.algos.arpo import ARPO as ARPO
     from agentgym.algos.arpo import ARPOConfig as ARPOConfig
     from agentgym.algos.base import Algorithm as Algorithm
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from agentgym.algos.drgrpo import DrGRPOConfig as DrGRPOConfig
     from agentgym.algos.empg import EMPG as EMPG
     from agentgym.algos.empg import EMPGConfig as EMPGConfig
+    from agentgym.algos.filtered_bc import FilteredBC as FilteredBC
+    from agentgym.algos.filtered_bc import FilteredBCConfig as FilteredBCConfig
     from agentgym.algos.forking import Forking as Forking
     from agentgym.algos.gigpo import GiGPO as GiGPO
     from agentgym.algos.gigpo import GiGPOConfig as GiGPOConfig
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
     from agentgym.algos.gspo import GSPOConfig as GSPOConfig
     from agentgym.algos.hgpo import HGPO as HGPO
     from agentgym.algos.hgpo import HGPOConfig as HGPOConfig
+    from agentgym.algos.ma_ppo import MacroPPO as MacroPPO
+    from agentgym.algos.ma_ppo import MacroPPOConfig as MacroPPOConfig
     from agentgym.algos.mt_grpo import MTGRPO as MTGRPO
     from agentgym.algos.mt_grpo import MTGRPOConfig as MTGRPOConfig
     from agentgym.algos.ppo import PPO as PPO
@@ -58,6 +66,9 @@ if TYPE_CHECKING:
     from agentgym.algos.rloo import RLOOConfig as RLOOConfig
     from agentgym.algos.scpo import SCPO as SCPO
     from agentgym.algos.scpo import SCPOConfig as SCPOConfig
+    from agentgym.algos.spa import SPA as SPA
+    from agentgym.algos.spa import SPAConfig as SPAConfig
+    from agentgym.algos.spa import SPAEstimator as SPAEstimator
     from agentgym.algos.starpo import StarPO as StarPO
     from agentgym.algos.starpo import StarPOConfig as StarPOConfig
     from agentgym.algos.starpo import StarPOPPO as StarPOPPO
@@ -86,17 +97,24 @@ __all__ = [
     "PRESETS",
     "RLOO",
     "SCPO",
+    "SPA",
     "TEMPO",
     "AEPOConfig",
     "ARPOConfig",
     "Algorithm",
     "AlgorithmConfig",
+    "ArCHer",
+    "ArCHerConfig",
+    "ArCHerOffline",
+    "ArCHerOfflineConfig",
     "DAPOConfig",
     "DrGRPO",
     "DrGRPOConfig",
     "EMPGConfig",
     "EntropyARPO",
     "EntropyARPOConfig",
+    "FilteredBC",
+    "FilteredBCConfig",
     "Forking",
     "GRPOConfig",
     "GSPOConfig",
@@ -104,6 +122,8 @@ __all__ = [
     "GiGPOConfig",
     "HGPOConfig",
     "MTGRPOConfig",
+    "MacroPPO",
+    "MacroPPOConfig",
     "PPOConfig",
     "Preset",
     "ProgressAdvantage",
@@ -116,6 +136,8 @@ __all__ = [
     "ReinforcePPBaselineConfig",
     "ReinforcePPConfig",
     "SCPOConfig",
+    "SPAConfig",
+    "SPAEstimator",
     "SearchBudget",
     "StarPO",
     "StarPOConfig",
@@ -133,15 +155,19 @@ __all__ = [
 ALGORITHMS: Mapping[str, str] = {
     "3spo": "agentgym.algos.three_spo:ThreeSPO",
     "aepo": "agentgym.algos.aepo:AEPO",
+    "archer": "agentgym.algos.archer:ArCHer",
+    "archer_offline": "agentgym.algos.archer:ArCHerOffline",
     "arpo": "agentgym.algos.arpo:ARPO",
     "dapo": "agentgym.algos.dapo:DAPO",
     "drgrpo": "agentgym.algos.drgrpo:DrGRPO",
     "empg": "agentgym.algos.empg:EMPG",
     "entropy_arpo": "agentgym.algos.aepo:EntropyARPO",
+    "filtered_bc": "agentgym.algos.filtered_bc:FilteredBC",
     "gigpo": "agentgym.algos.gigpo:GiGPO",
     "grpo": "agentgym.algos.grpo:GRPO",
     "gspo": "agentgym.algos.gspo:GSPO",
     "hgpo": "agentgym.algos.hgpo:HGPO",
+    "ma_ppo": "agentgym.algos.ma_ppo:MacroPPO",
     "mt_grpo": "agentgym.algos.mt_grpo:MTGRPO",
     "ppo": "agentgym.algos.ppo:PPO",
     "progress_advantage": "agentgym.algos.progress_advantage:ProgressAdvantage",
@@ -150,6 +176,7 @@ ALGORITHMS: Mapping[str, str] = {
     "remax": "agentgym.algos.remax:ReMax",
     "rloo": "agentgym.algos.rloo:RLOO",
     "scpo": "agentgym.algos.scpo:SCPO",
+    "spa": "agentgym.algos.spa:SPA",
     "starpo": "agentgym.algos.starpo:StarPO",
     "starpo_ppo": "agentgym.algos.starpo:StarPOPPO",
     "tempo": "agentgym.algos.tempo:TEMPO",
@@ -217,6 +244,10 @@ _LAZY = {
     "ARPOConfig": "agentgym.algos.arpo",
     "Algorithm": "agentgym.algos.base",
     "AlgorithmConfig": "agentgym.algos.base",
+    "ArCHer": "agentgym.algos.archer",
+    "ArCHerConfig": "agentgym.algos.archer",
+    "ArCHerOffline": "agentgym.algos.archer",
+    "ArCHerOfflineConfig": "agentgym.algos.archer",
     "DAPO": "agentgym.algos.dapo",
     "DAPOConfig": "agentgym.algos.dapo",
     "DrGRPO": "agentgym.algos.drgrpo",
@@ -225,6 +256,8 @@ _LAZY = {
     "EMPGConfig": "agentgym.algos.empg",
     "EntropyARPO": "agentgym.algos.aepo",
     "EntropyARPOConfig": "agentgym.algos.aepo",
+    "FilteredBC": "agentgym.algos.filtered_bc",
+    "FilteredBCConfig": "agentgym.algos.filtered_bc",
     "Forking": "agentgym.algos.forking",
     "GRPO": "agentgym.algos.grpo",
     "GRPOConfig": "agentgym.algos.grpo",
@@ -236,6 +269,8 @@ _LAZY = {
     "HGPOConfig": "agentgym.algos.hgpo",
     "MTGRPO": "agentgym.algos.mt_grpo",
     "MTGRPOConfig": "agentgym.algos.mt_grpo",
+    "MacroPPO": "agentgym.algos.ma_ppo",
+    "MacroPPOConfig": "agentgym.algos.ma_ppo",
     "PPO": "agentgym.algos.ppo",
     "PPOConfig": "agentgym.algos.ppo",
     "ProgressAdvantage": "agentgym.algos.progress_advantage",
@@ -250,6 +285,9 @@ _LAZY = {
     "ReinforcePPConfig": "agentgym.algos.reinforce_pp",
     "SCPO": "agentgym.algos.scpo",
     "SCPOConfig": "agentgym.algos.scpo",
+    "SPA": "agentgym.algos.spa",
+    "SPAConfig": "agentgym.algos.spa",
+    "SPAEstimator": "agentgym.algos.spa",
     "SearchBudget": "agentgym.algos.three_spo",
     "StarPO": "agentgym.algos.starpo",
     "StarPOConfig": "agentgym.algos.starpo",

@@ -68,7 +68,8 @@ class AlgorithmConfig(BaseModel):
     norm_tokens: int = Field(512, ge=1)
     """Divisor of a row's summed loss in "seq-mean-token-sum-norm": a constant, such as the longest response allowed."""
     ratio: Ratio = "token"
-    """ρ, the ratio of new to old probability: of each token, or of its whole row (the geometric mean over tokens)."""
+    """ρ, the ratio of new to old probability: of each token, of its macro action (the product over tokens; only methods
+    with macro actions), or of its whole row (the geometric mean over tokens)."""
     keep_clipped: bool = False
     """Whether a good token that ε_high holds back keeps its gradient, at the weight 1 + ε_high (AEPO)."""
 

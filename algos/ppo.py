@@ -42,8 +42,9 @@ from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import LearnerSpec, Loss, TokenBatch
 from agentgym.errors import AlgorithmError
 
-__all__ = ["PPO", "PPOConfig"]
+__all__ = ["PPO", "PPOConfig", "on_last", "value_diagnostics"]
 
+Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
@@ -128,31 +129,42 @@ class PPO(Algorithm[PPOConfig]):
             AlgorithmError: If a column is missing, or at token level a row has no token to hold its reward.
         """
         config, value = self.config, self.read(batch, "value")
-        penalty = penalties(batch.format_ok, batch.valid, config.format_penalty, config.invalid_penalty)
-        reward = batch.reward - penalty
-        if config.scope == "row":
-            reward = episode_returns(batch.reward, batch.episode, batch.t) - penalty
-            ahead = np.zeros(len(batch))
-        else:
-            ahead = np.where(batch.terminated, 0.0, self.read(batch, "next_value"))
+        reward, ahead = self.flow(batch)
         if config.level == "turn":
             segment, position = batch.episode, batch.t
         else:
-            segment, position = self._token_layout(batch)
-            reward, ahead = (_on_last_tokens(column, batch) for column in (reward, ahead))
+            segment, position = self.layout(batch, batch.token_offsets)
+            reward, ahead = (on_last(column, batch.token_offsets) for column in (reward, ahead))
         advantage = gae(reward, value, segment, position, gamma=config.gamma, lam=config.lam, bootstrap=ahead)
         returns = advantage + value
         credited = (whiten(advantage) if config.whiten else advantage).astype(np.float32)
         level: Literal["row", "token"] = "row" if config.level == "turn" else "token"
-        diagnostics = _diagnostics(value, returns, advantage)
+        diagnostics = value_diagnostics(value, returns, advantage)
         return Credit(credited, {"gae": credited}, diagnostics, level, returns.astype(np.float32))
 
-    def _token_layout(self, batch: StepBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the segment of each response token and its place in it, [L] each."""
+    def flow(self, batch: StepBatch) -> tuple[Floats, Floats]:
+        """Return what each row brought, penalties taken off, and V of what follows it, 0 behind an end, [R] each.
+
+        Raises:
+            AlgorithmError: If the estimate reaches over the episode and the column ``next_value`` is missing.
+        """
+        config = self.config
+        penalty = penalties(batch.format_ok, batch.valid, config.format_penalty, config.invalid_penalty)
+        if config.scope == "row":
+            return episode_returns(batch.reward, batch.episode, batch.t) - penalty, np.zeros(len(batch))
+        return batch.reward - penalty, np.where(batch.terminated, 0.0, self.read(batch, "next_value"))
+
+    def layout(self, batch: StepBatch, offsets: Ints) -> tuple[Ints, Ints]:
+        """Return the segment that the estimate runs over of each item, and the item's place in it, [N] each.
+
+        Args:
+            batch: The batch.
+            offsets: Row r owns items ``offsets[r]:offsets[r + 1]``, [R + 1].
+        """
         if self.config.scope == "episode":
-            return token_positions(batch.token_offsets, batch.episode, batch.t)
+            return token_positions(offsets, batch.episode, batch.t)
         rows = np.arange(len(batch))
-        return token_positions(batch.token_offsets, rows, np.zeros_like(rows))
+        return token_positions(offsets, rows, np.zeros_like(rows))
 
     def loss(self, tokens: TokenBatch) -> Loss:
         """Return the clipped surrogate plus the clipped value loss, the latter where the trainer trains a critic."""
@@ -164,17 +176,24 @@ class PPO(Algorithm[PPOConfig]):
         return Loss(policy.total + self.config.value_coef * values.total, {**policy.metrics, **values.metrics})
 
 
-def _on_last_tokens(column: Floats, batch: StepBatch) -> Floats:
-    """Put one number a row, [R], on the last token of the row, [L]; 0 elsewhere."""
-    starts, ends = batch.token_offsets[:-1], batch.token_offsets[1:]
-    if (silent := np.flatnonzero(starts == ends)).size:
-        raise AlgorithmError(f"row {silent[0]} has no response tokens to hold its reward; use level='turn'")
-    spread = np.zeros(int(batch.token_offsets[-1]))
-    spread[ends - 1] = column
+def on_last(column: Floats, offsets: Ints) -> Floats:
+    """Put one number a row, [R], on the last of the row's items, [N]; 0 elsewhere.
+
+    Args:
+        column: One number a row, [R].
+        offsets: Row r owns items ``offsets[r]:offsets[r + 1]``, [R + 1].
+
+    Raises:
+        AlgorithmError: If a row has no items, and so nowhere to put its number.
+    """
+    if (silent := np.flatnonzero(offsets[:-1] == offsets[1:])).size:
+        raise AlgorithmError(f"row {silent[0]} has no response tokens to hold its reward; use 'ppo' with level='turn'")
+    spread = np.zeros(int(offsets[-1]))
+    spread[offsets[1:] - 1] = column
     return spread
 
 
-def _diagnostics(value: Floats, returns: Floats, advantage: Floats) -> dict[str, float]:
+def value_diagnostics(value: Floats, returns: Floats, advantage: Floats) -> dict[str, float]:
     """Return the means, and the share of the returns' variance that the values explain: 1 at best, below 0 at worst."""
     if not len(value):
         return {}

@@ -45,6 +45,12 @@ _SCPO: Mapping[str, Any] = {
     **{"reference": "longest", "order": "similarity", "text": "observation+action"},
 }
 
+_MA_PPO: Mapping[str, Any] = {
+    **{"termination": "fixed", "length": 5, "value_of": "equal", "lone_last": True, "gamma": 1.0, "lam": 0.95},
+    **{"kl_reward_coef": 0.05, "clip_low": 0.2, "clip_high": 0.2, "whiten": False},
+    **{"value_coef": 0.5, "value_clip": 0.2, "critic_rate": 1.0},
+}
+
 # The history of 3SPO has no unit and its rewards are at most 1, so nothing is divided there.
 _3SPO: Mapping[str, Any] = {
     **{"alpha": 50.0, "xi": 10.0, "zeta": 0.1, "omega": 0.1, "std": None, "format_penalty": 0.1},
@@ -157,6 +163,23 @@ PRESETS: Mapping[str, Preset] = {
         "verl-agent's DAPO scripts: statistics over rows, with std; the KL term is kept, lengths are not shaped",
         {**_WITH_STD, "clip_high": 0.28, "max_batches": 10},
     ),
+    "archer_paper": Preset(
+        "archer",
+        "ArCHer, arXiv 2402.19446, and its code on Twenty Questions: 50 critic steps of 256 turns, 20 iterations ahead",
+        {
+            **{"gamma": 0.95, "tau": 0.1, "actions": "fresh", "steps": 50, "minibatch": 256, "capacity": 100_000},
+            # The published 2e-5 is on gradients summed over 32 batches, but Adam does not see the scale.
+            **{"warmup": 20, "critic_learning_rate": 2e-5},
+        },
+    ),
+    "archer_offline_paper": Preset(
+        "archer_offline",
+        "OfflineArcher's code on Twenty Questions: expectile 0.9, inverse temperature 1, weights without a bound",
+        {
+            **{"gamma": 0.99, "tau": 0.05, "expectile": 0.9, "beta_inv": 1.0, "max_weight": None},
+            **{"minibatch": 128, "critic_learning_rate": 1e-5},
+        },
+    ),
     "arpo_paper": Preset(
         "arpo",
         "ARPO (replay), arXiv 2505.16282, and its code: 128 tasks solved at least once in probing, no KL",
@@ -196,6 +219,22 @@ PRESETS: Mapping[str, Preset] = {
         "verl-agent's GSPO script: GRPO's advantage over rows, with std, and the KL term kept",
         {**_WITH_STD, "clip_low": 3e-4, "clip_high": 4e-4, "dual_clip": None, "aggregation": "seq-mean-token-mean"},
     ),
+    "spa_paper": Preset(
+        "spa",
+        "SPA, arXiv 2505.20732: estimates and grounding, the estimator's optimiser as released; PPO's settings are not",
+        {
+            **{"redistribution": "progress", "alpha": 1.0, "beta": 0.5, "level": "turn"},
+            "estimator": {"learning_rate": 3e-6, "weight_decay": 0.01, "epochs": 1, "min_r2": None},
+        },
+    ),
+    "spa_released": Preset(
+        "spa",
+        "SPA's released code: leave-one-out returns in place of estimates, over tokens; the last turn earns nothing",
+        {
+            **{"redistribution": "loo", "alpha": 1.0, "beta": 0.5, "ground_last": True, "level": "token"},
+            "legacy_horizon_weight": True,
+        },
+    ),
     "starpo_ragen": Preset(
         "starpo_ppo",
         "RAGEN's base configuration (StarPO-S): PPO over the episode's tokens, a quarter of the groups, no KL",
@@ -213,6 +252,16 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "empg_arlarena": Preset(
         "empg", "ARLArena's implementation of EMPG: k = k' = 1, ζ = 0.05", {"k": 1.0, "k_future": 1.0, "zeta": 0.05}
+    ),
+    "ma_ppo_paper": Preset(
+        "ma_ppo",
+        "MA-RLHF, arXiv 2410.02743, with Gemma: five tokens a macro action, ratios of macro actions, KL summed",
+        {**_MA_PPO, "ratio": "macro", "kl_agg": "sum", "discount": "token"},
+    ),
+    "ma_ppo_code": Preset(
+        "ma_ppo",
+        "MA-RLHF's released code: as the paper, but ratios of tokens, and KL penalties averaged in a macro action",
+        {**_MA_PPO, "ratio": "token", "kl_agg": "mean", "discount": "macro"},
     ),
     "mt_grpo_paper": Preset(
         "mt_grpo",

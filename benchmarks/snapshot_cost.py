@@ -20,6 +20,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 import agentgym
 from agentgym.registration import ENVIRONMENTS
@@ -31,7 +32,11 @@ EPISODES, ROUNDS = 8, 25
 Env = gym.Env[str, str]
 
 # What never changes in a world, whatever is played; by the module of its class.
-CONSTANT = {"agentgym.envs.alfworld": ["_games"], "agentgym.envs.finite": ["mdp", "_hashes", "_admissible"]}
+CONSTANT = {
+    "agentgym.envs.alfworld": ["_games"],
+    "agentgym.envs.finite": ["mdp", "_hashes", "_admissible"],
+    "agentgym.envs.guessing": ["_game", "_tasks", "_admissible"],
+}
 
 
 def constants(env: Env) -> list[str]:
@@ -52,6 +57,8 @@ def worlds() -> Iterator[tuple[str, Callable[[], Env]]]:
     """Yield each environment's name and what makes it; no step limit comes before the largest depth."""
     longer = max(DEPTHS) + 2
     for name in ENVIRONMENTS:
+        if not issubclass(load_env_creator(str(gym.spec(name).entry_point)), agentgym.TextEnv):  # type: ignore[arg-type]
+            continue
         data = {"data": "builtin"} if name == "ALFWorld-v0" else {}
         yield name, partial(gym.make, name, max_episode_steps=longer, disable_env_checker=True, **data)
     if os.environ.get("AGENTGYM_DATA"):

@@ -164,6 +164,15 @@ def test_the_level_of_credit_is_stated_and_not_told_from_its_shape() -> None:
         Credit(values, {"bonus": np.zeros(3, np.float32)})
 
 
+def test_macro_actions_belong_to_credit_of_tokens() -> None:
+    values, macro = np.array([7, 8], np.float32), np.array([0, 0])
+    assert Credit(values, level="token", macro=macro).macro is macro
+    with pytest.raises(AlgorithmError, match=r"'macro' has shape \(3,\), expected \(2,\)"):
+        Credit(values, level="token", macro=np.zeros(3, np.int64))
+    with pytest.raises(AlgorithmError, match="credit that has 'macro' needs level 'token'"):
+        Credit(values, macro=macro)
+
+
 class TestTrees:
     """One group is a tree whose second path leaves the first after a step; the other has two straight episodes."""
 

@@ -16,7 +16,7 @@ import agentgym.algos
 import agentgym.wrappers
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "transformers", "accelerate", "pyarrow", "matplotlib")
+HEAVY = ("torch", "transformers", "accelerate", "pyarrow", "matplotlib", "scipy")
 
 
 def public_names(module: ModuleType) -> set[str]:

@@ -18,6 +18,7 @@ from .action_tags import ActionTags as ActionTags
 from .copy_snapshot import CopySnapshot as CopySnapshot
 from .group_recorder import GroupRecorder as GroupRecorder
 from .history import History as History
+from .potential_shaping import PotentialShaping as PotentialShaping
 from .replay import ReplaySnapshot as ReplaySnapshot
 from .rewards import InvalidActionPenalty as InvalidActionPenalty
 from .rewards import ScaleReward as ScaleReward
@@ -29,6 +30,7 @@ __all__ = [
     "GroupRecorder",
     "History",
     "InvalidActionPenalty",
+    "PotentialShaping",
     "ReplaySnapshot",
     "ScaleReward",
     "StateHash",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,16 @@ import numpy.typing as npt
 from agentgym.episodes import Episode, Step
 from agentgym.errors import ConfigError
 
-__all__ = ["SuccessBuffer", "Task", "episode_of", "episode_state", "task_of"]
+__all__ = [
+    "EpisodeBuffer",
+    "SuccessBuffer",
+    "Task",
+    "Transition",
+    "TransitionBuffer",
+    "episode_of",
+    "episode_state",
+    "task_of",
+]
 
 Task = tuple[str, str, str | None]
 """What names a task: its id, and the hashes of its first observation and state, the three that a group shares."""
@@ -163,3 +172,157 @@ class SuccessBuffer:
         self._kept.clear()
         for episode in state["episodes"]:
             self.push(episode_of(episode))
+
+
+class EpisodeBuffer:
+    """The last episodes played, whatever became of them; the oldest leaves first.
+
+    Episodes without steps, and those that a fault ended, say nothing about the task and are not kept.
+
+    Args:
+        capacity: Most episodes, at least 1.
+
+    Raises:
+        ConfigError: If ``capacity`` is below 1.
+
+    Example:
+        >>> from agentgym.episodes import Episode, Step
+        >>> step = Step("A door.", "open", 1.0, 1.0, True, False, True, obs_hash="00")
+        >>> made = dict(seed=0, task_type="", goal="", steps=(step,), won=True, score=1.0, end="success")
+        >>> buffer = EpisodeBuffer(capacity=2)
+        >>> buffer.extend(Episode(group="g", index=i, task_id="door", **made) for i in range(3))
+        >>> [episode.index for episode in buffer.episodes]
+        [1, 2]
+    """
+
+    def __init__(self, capacity: int = 256) -> None:
+        if capacity < 1:
+            raise ConfigError(f"capacity of an episode buffer must be at least 1, not {capacity}")
+        self._kept: deque[_Kept] = deque(maxlen=capacity)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def episodes(self) -> tuple[Episode, ...]:
+        """The episodes, oldest first."""
+        return tuple(kept.episode for kept in self._kept)
+
+    def extend(self, episodes: Iterable[Episode]) -> None:
+        """Keep ``episodes``, in their order."""
+        for episode in episodes:
+            if episode.steps and episode.fault is None:
+                self._kept.append(_Kept(episode, episode_state(episode)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold: the episodes, as plain data that later ones leave alone."""
+        return {"episodes": [kept.state for kept in self._kept]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned, in place of what is here."""
+        self._kept.clear()
+        self.extend(episode_of(episode) for episode in state["episodes"])
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One turn of an episode: its state is all that came before the action, its successor all that came after.
+
+    Attributes:
+        episode: The whole episode.
+        t: Number of the turn, from 0.
+    """
+
+    episode: Episode
+    t: int
+
+    @property
+    def step(self) -> Step:
+        """The turn itself: action, rewards, and whether the task ended."""
+        return self.episode.steps[self.t]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no turn follows, because the task ended or because something else ended the episode."""
+        return self.t == len(self.episode) - 1
+
+
+class TransitionBuffer:
+    """A ring of the last turns; once it is full, each new turn takes the place of the oldest.
+
+    Turns are drawn with replacement, all in the buffer alike likely, by a generator of the buffer's own: the n-th draw
+    follows from the seed, n and what is in the buffer. Episodes without steps, and those that a fault ended, are not
+    kept. An episode stays, whole, as long as one of its turns does, so turns of one episode share their tokens, in a
+    checkpoint too.
+
+    Args:
+        capacity: Most turns, at least 1.
+        seed: Decides what is drawn.
+
+    Raises:
+        ConfigError: If ``capacity`` is below 1.
+
+    Example:
+        >>> from agentgym.episodes import Episode, Step
+        >>> step = Step("A door.", "open", 1.0, 1.0, True, False, True, obs_hash="00")
+        >>> made = dict(seed=0, task_type="", goal="", steps=(step, step), won=True, score=1.0, end="success")
+        >>> buffer = TransitionBuffer(capacity=3)
+        >>> buffer.extend(Episode(group="g", index=i, task_id="door", **made) for i in range(3))
+        >>> len(buffer), sorted({(turn.episode.index, turn.t) for turn in buffer.sample(100)})
+        (3, [(1, 1), (2, 0), (2, 1)])
+    """
+
+    def __init__(self, capacity: int = 100_000, seed: int = 0) -> None:
+        if capacity < 1:
+            raise ConfigError(f"capacity of a transition buffer must be at least 1, not {capacity}")
+        self.capacity = capacity
+        self._seed = seed
+        self._kept: list[Transition] = []
+        self._oldest = self._draws = 0
+
+    def __len__(self) -> int:
+        """Return the number of turns, never more than ``capacity``."""
+        return len(self._kept)
+
+    def extend(self, episodes: Iterable[Episode]) -> None:
+        """Keep the turns of ``episodes``, in their order."""
+        for episode in episodes:
+            if episode.fault is None:
+                for t in range(len(episode)):
+                    self._push(Transition(episode, t))
+
+    def _push(self, turn: Transition) -> None:
+        if len(self._kept) < self.capacity:
+            self._kept.append(turn)
+        else:
+            self._kept[self._oldest] = turn
+            self._oldest = (self._oldest + 1) % self.capacity
+
+    def sample(self, count: int) -> list[Transition]:
+        """Return ``count`` turns, drawn with replacement.
+
+        Raises:
+            ConfigError: If the buffer is empty.
+        """
+        if not self._kept:
+            raise ConfigError("nothing can be drawn from an empty transition buffer: extend it first")
+        chosen = np.random.default_rng([self._seed, self._draws]).integers(len(self._kept), size=count)
+        self._draws += 1
+        return [self._kept[number] for number in chosen]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold: every episode once, and which of its turns are in which place."""
+        episodes = {id(turn.episode): turn.episode for turn in self._kept}
+        numbers = {key: number for number, key in enumerate(episodes)}
+        return {
+            "episodes": [episode_state(episode) for episode in episodes.values()],
+            "turns": np.array([(numbers[id(turn.episode)], turn.t) for turn in self._kept], np.int64).reshape(-1, 2),
+            "oldest": self._oldest,
+            "draws": self._draws,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned, in place of what is here."""
+        episodes = [episode_of(episode) for episode in state["episodes"]]
+        self._kept = [Transition(episodes[number], t) for number, t in np.asarray(state["turns"]).tolist()]
+        self._oldest, self._draws = int(state["oldest"]), int(state["draws"])

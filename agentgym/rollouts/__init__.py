@@ -8,8 +8,10 @@ from agentgym.rollouts.collectors import UncertaintyCollector as UncertaintyColl
 from agentgym.rollouts.collectors import build_collector as build_collector
 from agentgym.rollouts.demonstrations import demonstrate as demonstrate
 from agentgym.rollouts.entropy import EntropyCollector as EntropyCollector
+from agentgym.rollouts.filtered import FilteredCollector as FilteredCollector
 from agentgym.rollouts.group import GroupCollector as GroupCollector
 from agentgym.rollouts.group import Rollout as Rollout
+from agentgym.rollouts.recorded import RecordedCollector as RecordedCollector
 from agentgym.rollouts.replay import ReplayCollector as ReplayCollector
 from agentgym.rollouts.runner import Branch as Branch
 from agentgym.rollouts.runner import EnvPool as EnvPool
@@ -32,11 +34,13 @@ __all__ = [
     "DynamicCollector",
     "EntropyCollector",
     "EnvPool",
+    "FilteredCollector",
     "GreedyBaselineCollector",
     "GroupCollector",
     "MakeEnv",
     "Moment",
     "Point",
+    "RecordedCollector",
     "ReplayCollector",
     "Rollout",
     "SearchCollector",

@@ -18,7 +18,9 @@ from agentgym.episodes import Group, Recorder
 from agentgym.errors import ConfigError, unknown_name
 from agentgym.policies.base import Policy
 from agentgym.rollouts.entropy import EntropyCollector
+from agentgym.rollouts.filtered import FilteredCollector
 from agentgym.rollouts.group import GroupCollector, Rollout, costs
+from agentgym.rollouts.recorded import RecordedCollector
 from agentgym.rollouts.replay import ReplayCollector
 from agentgym.rollouts.runner import MakeEnv
 from agentgym.rollouts.search import SearchCollector
@@ -159,8 +161,10 @@ def _spread(group: Group) -> float:
 COLLECTORS: Mapping[str, type[GroupCollector]] = {
     "dynamic": DynamicCollector,
     "entropy": EntropyCollector,
+    "filtered": FilteredCollector,
     "greedy_baseline": GreedyBaselineCollector,
     "group": GroupCollector,
+    "recorded": RecordedCollector,
     "replay": ReplayCollector,
     "search": SearchCollector,
     "tree": TreeCollector,

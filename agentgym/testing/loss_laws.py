@@ -67,6 +67,7 @@ def token_batches() -> dict[str, TokenBatch]:
             old_values=noise(),
             returns=noise(),
             value_mask=mask.clone(),
+            macro=torch.arange(size) // 2 + size * row,  # one or two tokens of a row
         )
     return made
 

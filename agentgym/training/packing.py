@@ -48,6 +48,7 @@ class TokenColumns:
         self.row = column(np.repeat(np.arange(len(batch)), lengths))
         self.episode = column(np.repeat(batch.episode, lengths))
         self.tokens_in_row = column(np.repeat(lengths, lengths).astype(np.float32))
+        self._macro = None if credit.macro is None else column(credit.macro)
         self._critic: dict[str, torch.Tensor] = {}
         if credit.returns is not None:
             token_level = credit.level == "token"
@@ -97,6 +98,7 @@ class TokenColumns:
             ref_logp=ref_logp,
             entropy=entropy,
             values=values,
+            macro=None if self._macro is None else self._macro[at],
             **critic,
         )
 

@@ -17,7 +17,7 @@ from accelerate.utils import gather_object, set_seed
 
 from agentgym.algos import Algorithm, get_algorithm
 from agentgym.batch import StepBatch
-from agentgym.contracts import Learner, LearnerContext, ValueLearner
+from agentgym.contracts import Learner, LearnerContext, ReportingLearner, ValueLearner, WarmingLearner
 from agentgym.errors import ConfigError, TrainingError
 from agentgym.evaluation import Evaluation, evaluate
 from agentgym.policies import HFPolicy, Turn
@@ -200,15 +200,20 @@ class Trainer:
         """Ask for the credit of a batch and step the optimiser on it."""
         began = time.perf_counter()
         episodes = [episode for group in rollout.groups for episode in group.episodes]
+        figures: dict[str, float] = {}
         for learner in self._learners:
             batch = learner.update(batch, episodes)
+            if isinstance(learner, ReportingLearner):
+                figures |= learner.metrics()
         credit = self.algorithm.credit(batch)
         if self.config.advantage_rms is not None:
             credit = match_rms(credit, batch, self.config.advantage_rms)
-        # The batch being learned from does not move the schedule.
-        tokens = tokens_before + tally.stats["generated_tokens"] - rollout.stats["generated_tokens"]
-        update = self._updater.update(episodes, batch, credit, self.iteration, tokens, tally.parts - 1)
-        tally.learned(batch, credit, update, time.perf_counter() - began)
+        update: dict[str, float] = {}
+        if not any(isinstance(learner, WarmingLearner) and learner.warming for learner in self._learners):
+            # The batch being learned from does not move the schedule.
+            tokens = tokens_before + tally.stats["generated_tokens"] - rollout.stats["generated_tokens"]
+            update = self._updater.update(episodes, batch, credit, self.iteration, tokens, tally.parts - 1)
+        tally.learned(batch, credit, {**figures, **update}, time.perf_counter() - began)
 
     # Evaluation and checkpoints ---------------------------------------------------------------------------------------
 

@@ -6,6 +6,9 @@ equations 11 to 16.
     δₙ = rₙ + γ V(sₙ₊₁) - V(sₙ)
     Aₙ = Σₖ (γλ)ᵏ δₙ₊ₖ                    within the segment
 
+Items may last: macro actions of several tokens are the steps of a semi-Markov decision process (Sutton, Precup & Singh,
+Between MDPs and semi-MDPs, 1999). An item that lasts τ steps discounts what follows it by γ^τ in place of γ.
+
 What follows the last item of a segment is 0 where the task ended there, and a bootstrapped value where the segment was
 only cut off. So A is the discounted return of δ with discount γλ, and shares its scan: no loop over items, any item
 order, and the same numbers ahead give the same result to the last bit.
@@ -34,6 +37,7 @@ def gae(
     gamma: float,
     lam: float,
     bootstrap: Floats | None = None,
+    duration: Ints | None = None,
 ) -> Floats:
     """Return Aₙ of every item.
 
@@ -46,6 +50,7 @@ def gae(
         lam: λ, in [0, 1]; 1 gives the return minus V, 0 the one-step δ.
         bootstrap: V of what follows, read at the last item of each segment only: 0 where the task ended there, the
             value of the state reached where a limit cut the segment off, [N]. None is 0 everywhere.
+        duration: τ, how many steps each item lasts, at least 1, [N]; None is 1 everywhere.
 
     Returns:
         Advantages, [N].
@@ -59,13 +64,17 @@ def gae(
     follows = codes[1:] == codes[:-1]
     ahead[:-1] = np.where(follows, values[1:], ahead[:-1])
     delta = np.empty(len(reward))
-    delta[order] = reward[order] + gamma * ahead - values
+    # Where every item lasts one step the one γ is taken, so that the result is that without durations to the last bit.
+    discount: float | Floats = gamma
+    if duration is not None and (duration != 1).any():
+        discount = gamma ** duration.astype(np.float64)
+    delta[order] = reward[order] + (discount if isinstance(discount, float | int) else discount[order]) * ahead - values
     if (bad := np.flatnonzero(~np.isfinite(delta))).size:
         raise AlgorithmError(
             f"item {bad[0]} has reward {reward[bad[0]]} and value {value[bad[0]]}, and what follows it may count too; "
             "rewards, values and bootstrapped values must be finite"
         )
-    return discounted_returns(delta, segment, position, gamma * lam)
+    return discounted_returns(delta, segment, position, discount * lam)
 
 
 def token_positions(token_offsets: Ints, episode: Ints, t: Ints) -> tuple[Ints, Ints]:

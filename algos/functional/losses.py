@@ -23,6 +23,7 @@ __all__ = [
     "Ratio",
     "clipped_surrogate",
     "kl_divergence",
+    "macro_log_ratio",
     "policy_loss",
     "sequence_log_ratio",
     "token_weights",
@@ -31,7 +32,7 @@ __all__ = [
 
 KLEstimator = Literal["k1", "k2", "k3", "abs"]
 Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
-Ratio = Literal["token", "sequence"]
+Ratio = Literal["token", "macro", "sequence"]
 
 # exp(20) is finite in every floating type; an infinite ratio would turn the gradient of the unused branch into NaN.
 _MAX_LOG_RATIO = 20.0
@@ -117,12 +118,43 @@ def sequence_log_ratio(logp: Tensor, log_ratio: Tensor, row: Tensor, tokens_in_r
     Raises:
         AlgorithmError: If a row is only partly here: its mean cannot be known.
     """
-    found = row.bincount()
-    if bool((found[row] != tokens_in_row).any()):
-        raise AlgorithmError("a sequence ratio needs micro-batches of whole rows, but a row is only partly in this one")
+    found = _whole_rows("sequence", row, tokens_in_row)
     means = log_ratio.new_zeros(len(found)).index_add(0, row, log_ratio.detach())[row] / tokens_in_row
     log_s: Tensor = (logp - logp.detach() + means).clamp(max=_MAX_SEQUENCE_LOG_RATIO)
     return log_s
+
+
+def macro_log_ratio(logp: Tensor, log_ratio: Tensor, macro: Tensor, row: Tensor, tokens_in_row: Tensor) -> Tensor:
+    """Return log ρ of each token's macro action, in value the sum of its log ratios, in gradient the token's own log π.
+
+    ρ is the ratio of the joint probabilities, π(ω) / π_old(ω): MA-RLHF, arXiv 2410.02743. Where all tokens of a macro
+    action have one advantage and one weight, the gradients of its tokens sum to that of its one surrogate.
+
+    Args:
+        logp: log π of the counted tokens, with gradient, [L].
+        log_ratio: log π - log π_old, [L].
+        macro: Code of each token's macro action, which lies within a row, [L].
+        row: Row of each token, [L].
+        tokens_in_row: Number of counted tokens of that row in the whole batch, [L].
+
+    Returns:
+        log ρ, between -20 and 20, beyond which there is no gradient, [L].
+
+    Raises:
+        AlgorithmError: If a row is only partly here: its macro actions cannot be known to be whole.
+    """
+    _whole_rows("macro", row, tokens_in_row)
+    codes, place = macro.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    sums = log_ratio.new_zeros(len(codes)).index_add(0, place, log_ratio.detach())[place]
+    return (logp - logp.detach() + sums).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+
+
+def _whole_rows(ratio: str, row: Tensor, tokens_in_row: Tensor) -> Tensor:
+    """Return how many tokens of each row number are here, or complain where a row is only partly."""
+    found = row.bincount()
+    if bool((found[row] != tokens_in_row).any()):
+        raise AlgorithmError(f"a {ratio} ratio needs micro-batches of whole rows, but a row is only partly in this one")
+    return found
 
 
 def token_weights(tokens: TokenBatch, aggregation: Aggregation, norm_tokens: int = 1) -> Tensor:
@@ -191,14 +223,15 @@ def policy_loss(
         entropy_coef: α, at least 0.
         aggregation: Weights of ``token_weights``.
         norm_tokens: Constant of ``token_weights``.
-        ratio: ρ of each token, or of its whole row, see ``sequence_log_ratio``.
+        ratio: ρ of each token, of its macro action, see ``macro_log_ratio``, or of its row, ``sequence_log_ratio``.
         keep_clipped: Of ``clipped_surrogate``.
 
     Returns:
         The loss and its metrics; ``kl`` and ``entropy`` only where the batch has ``ref_logp`` and ``entropy``.
 
     Raises:
-        AlgorithmError: If a coefficient is above 0 and its column is absent, or a sequence ratio gets part of a row.
+        AlgorithmError: If a coefficient is above 0 and its column is absent, a macro ratio gets no macro actions, or a
+            macro or sequence ratio gets part of a row.
     """
     _require("ref_logp", tokens.ref_logp, kl_coef)
     _require("entropy", tokens.entropy, entropy_coef)
@@ -207,6 +240,10 @@ def policy_loss(
     logp, advantage = tokens.logp[keep], tokens.advantage[keep]
     log_ratio = (logp - tokens.old_logp[keep]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
     rho = log_ratio.exp()
+    if ratio == "macro":
+        if tokens.macro is None:
+            raise AlgorithmError("ratio='macro' needs the macro actions of the tokens, which only ma_ppo's credit has")
+        rho = macro_log_ratio(logp, log_ratio, tokens.macro[keep], tokens.row[keep], tokens.tokens_in_row[keep]).exp()
     if ratio == "sequence":
         rho = sequence_log_ratio(logp, log_ratio, tokens.row[keep], tokens.tokens_in_row[keep]).exp()
     surrogate = clipped_surrogate(rho, advantage, clip_low, clip_high, dual_clip, keep_clipped)

@@ -57,8 +57,8 @@ def episode_returns(reward: Floats, episode: Ints, t: Ints) -> Floats:
     return returns
 
 
-def discounted_returns(reward: Floats, episode: Ints, t: Ints, gamma: float) -> Floats:
-    """Return Gᵢₜ = Σₖ γᵏ rᵢ,ₜ₊ₖ.
+def discounted_returns(reward: Floats, episode: Ints, t: Ints, gamma: float | Floats) -> Floats:
+    """Return Gᵢₜ = Σₖ γᵏ rᵢ,ₜ₊ₖ, or with a discount γᵢₜ of each row, Gᵢₜ = rᵢₜ + γᵢₜ Gᵢ,ₜ₊₁.
 
     Works by doubling: after pass p each row holds the sum over its next 2ᵖ steps, so an episode of T steps takes log₂ T
     passes over the flat array and no loop over rows.
@@ -67,7 +67,7 @@ def discounted_returns(reward: Floats, episode: Ints, t: Ints, gamma: float) -> 
         reward: Reward of each row, finite, [R].
         episode: Episode code of each row, at least 0, [R].
         t: Step of each row; 0 to T - 1 once each in an episode of T rows, [R].
-        gamma: γ, in [0, 1].
+        gamma: γ, in [0, 1], or that of each row, [R]: what lies behind the row counts so much at it.
 
     Returns:
         Discounted return from each row to the end of its episode, [R].
@@ -75,9 +75,13 @@ def discounted_returns(reward: Floats, episode: Ints, t: Ints, gamma: float) -> 
     order, lengths = _layout(reward, episode, t)
     ahead = np.repeat(lengths, lengths) - t[order]  # steps to the end of the episode, this one included
     sums = reward[order]
+    factor = None if isinstance(gamma, float | int) else gamma[order].astype(np.float64)
     reach = 1
     while reach < lengths.max(initial=0):
-        sums[:-reach] += gamma**reach * np.where(ahead[:-reach] > reach, sums[reach:], 0.0)
+        weight = gamma**reach if factor is None else factor[:-reach]
+        sums[:-reach] += weight * np.where(ahead[:-reach] > reach, sums[reach:], 0.0)
+        if factor is not None:  # the product of the discounts of as many rows as the sum now holds
+            factor[:-reach] = factor[:-reach] * factor[reach:]
         reach *= 2
     returns = np.empty(len(reward))
     returns[order] = sums

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentgym.episodes import Episode, Group, Step
 from agentgym.errors import ConfigError
-from agentgym.learners import SuccessBuffer
+from agentgym.learners import EpisodeBuffer, SuccessBuffer, TransitionBuffer
 from agentgym.learners.buffers import episode_of, episode_state, task_of
 from agentgym.testing.strategies import groups
 from agentgym.training.checkpoint import read_checkpoint, write_checkpoint
@@ -116,3 +116,93 @@ def test_a_checkpoint_holds_it_without_pickle(tmp_path: Path) -> None:
 def test_no_room_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1, not 0"):
         SuccessBuffer(0)
+    with pytest.raises(ConfigError, match="at least 1, not 0"):
+        EpisodeBuffer(0)
+    with pytest.raises(ConfigError, match="at least 1, not 0"):
+        TransitionBuffer(0)
+    with pytest.raises(ConfigError, match="empty transition buffer"):
+        TransitionBuffer().sample(1)
+
+
+@given(played=groups(REWARDS), capacity=st.integers(1, 4))
+def test_the_last_episodes_stay_whatever_became_of_them(played: list[Group], capacity: int) -> None:
+    buffer, told = EpisodeBuffer(capacity), [e for group in played for e in group.episodes]
+    buffer.extend(told)
+    faulty = episode(0.0, end="environment_fault", fault="RuntimeError: no")
+    buffer.extend([faulty, episode(1.0, steps=()), episode(0.5)])
+    assert buffer.episodes == (*told, episode(0.5))[-capacity:]
+    assert len(buffer) == min(capacity, len(told) + 1)
+
+
+def test_a_checkpoint_holds_the_last_episodes(tmp_path: Path) -> None:
+    buffer = EpisodeBuffer(2)
+    buffer.extend(replace(odd_episode(), index=index) for index in range(3))
+    path = write_checkpoint(tmp_path, 1, Path.mkdir, {"learner": buffer.state_dict()}, keep=1)
+    other = EpisodeBuffer(2)
+    other.extend([episode(0.0)])
+    other.load_state_dict(read_checkpoint(path)["learner"])
+    assert other.episodes == buffer.episodes
+    assert [one.index for one in other.episodes] == [1, 2]
+
+
+def turns_of(buffer: TransitionBuffer, draws: int = 400) -> set[tuple[int, int]]:
+    """Return which turns are in a small buffer, as the indices of their episodes and their numbers."""
+    return {(turn.episode.index, turn.t) for turn in buffer.sample(draws)}
+
+
+def walk(index: int, turns: int) -> Episode:
+    """Return an episode of several turns."""
+    return replace(episode(0.0, index=index), steps=episode(0.0).steps * turns)
+
+
+@given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6), capacity=st.integers(1, 6))
+def test_a_ring_holds_the_last_turns_and_knows_how_many(lengths: list[int], capacity: int) -> None:
+    buffer = TransitionBuffer(capacity)
+    told: list[tuple[int, int]] = []
+    for index, turns in enumerate(lengths):
+        buffer.extend([walk(index, turns), replace(walk(99, 2), end="policy_fault", fault="ValueError: no")])
+        told += [(index, t) for t in range(turns)]
+        assert len(buffer) == min(capacity, len(told))
+    assert not told or turns_of(buffer) == set(told[-capacity:])
+
+
+def test_turns_are_drawn_equally_often_once_the_ring_is_full() -> None:
+    buffer = TransitionBuffer(4, seed=3)
+    buffer.extend([walk(0, 3), walk(1, 3)])
+    drawn = [(turn.episode.index, turn.t) for turn in buffer.sample(4000)]
+    assert sorted(set(drawn)) == [(0, 2), (1, 0), (1, 1), (1, 2)]
+    assert all(abs(drawn.count(turn) - 1000) < 120 for turn in set(drawn))
+
+
+def test_draws_follow_from_the_seed_alone() -> None:
+    def draws(seed: int) -> list[list[tuple[int, int]]]:
+        buffer = TransitionBuffer(8, seed)
+        buffer.extend([walk(0, 3), walk(1, 4)])
+        return [[(turn.episode.index, turn.t) for turn in buffer.sample(5)] for _ in range(3)]
+
+    assert draws(1) == draws(1) != draws(2)
+    assert draws(1)[0] != draws(1)[1]
+
+
+def test_a_checkpoint_holds_the_ring_and_every_episode_once(tmp_path: Path) -> None:
+    buffer = TransitionBuffer(5, seed=2)
+    buffer.extend([walk(0, 4), odd_episode()])
+    buffer.sample(3)
+    state = buffer.state_dict()
+    assert len(state["episodes"]) == 2
+    path = write_checkpoint(tmp_path, 1, Path.mkdir, {"learner": state}, keep=1)
+    other = TransitionBuffer(5, seed=2)
+    other.extend([walk(7, 3)])
+    other.load_state_dict(read_checkpoint(path)["learner"])
+    for ring in (buffer, other):
+        ring.extend([walk(1, 2)])  # the oldest leave first, here and there
+    assert len(other) == 5
+    assert [(one.episode, one.t) for one in other.sample(50)] == [(one.episode, one.t) for one in buffer.sample(50)]
+
+
+def test_what_a_transition_says_of_its_turn() -> None:
+    buffer = TransitionBuffer()
+    buffer.extend([walk(0, 2)])
+    for turn in buffer.sample(20):
+        assert turn.step is turn.episode.steps[turn.t]
+        assert turn.is_last == (turn.t == 1)

@@ -121,6 +121,22 @@ def test_token_columns_repeat_their_row() -> None:
     assert columns.tokens_in_row.tolist() == [2, 2, 1, 3, 3, 3]
 
 
+def test_macro_actions_reach_the_loss() -> None:
+    episodes = [_episode(0, "transcript", [(3, 2), (1, 1)]), _episode(1, "transcript", [(2, 3)])]
+    batch = StepBatch.from_groups([Group("g", tuple(episodes))])
+    macro = np.array([0, 0, 1, 2, 2, 3])
+    [real] = pack(sequences_of(episodes), 100)
+    logp = torch.zeros(6)
+    for codes in (macro, None):
+        credit = Credit(np.ones(6, np.float32), level="token", macro=codes)
+        tokens = TokenColumns(batch, credit, torch.device("cpu")).take(real, (6, 3, 2), logp, None, None)
+        if codes is None:
+            assert tokens.macro is None
+        else:
+            assert tokens.macro is not None
+            assert tokens.macro.tolist() == macro[real.tokens.numpy()].tolist()
+
+
 @pytest.mark.parametrize(("level", "mask"), [("row", [1, 0, 1, 1, 0, 0]), ("token", [1] * 6)])
 def test_a_value_has_a_target_at_each_token_or_at_the_first_of_a_row(level: str, mask: list[int]) -> None:
     episodes = [_episode(0, "transcript", [(3, 2), (1, 1)]), _episode(1, "transcript", [(2, 3)])]

@@ -25,6 +25,7 @@ from agentgym.wrappers import (
     GroupRecorder,
     History,
     InvalidActionPenalty,
+    PotentialShaping,
     ReplaySnapshot,
     ScaleReward,
     StateHash,
@@ -41,6 +42,7 @@ ALONE: dict[str, Wrap] = {
     "ActionTags": ActionTags,
     "InvalidActionPenalty": lambda env: InvalidActionPenalty(env, on="admissible"),
     "ScaleReward": lambda env: ScaleReward(env, 10.0),
+    "PotentialShaping": lambda env: PotentialShaping(env, lambda text, info: len(text) / 100, gamma=0.9),
     "ReplaySnapshot": ReplaySnapshot,
     "CopySnapshot": CopySnapshot,
 }

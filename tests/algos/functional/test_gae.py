@@ -119,3 +119,37 @@ def test_gae_within_a_response_is_the_published_one(agentgym_data: Path, number:
     # The reference works in float32.
     np.testing.assert_allclose(advantage + value, np.array(case["gae_returns"])[mask], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(whitened, np.array(case["gae_whitened"])[mask], rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 9), max_size=6), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+def test_items_that_last_discount_what_follows_once_for_each_step(seed: int, lengths: list[int], gamma: float) -> None:
+    items = draw(seed, lengths)
+    duration = np.random.default_rng(seed).integers(1, 5, sum(lengths))
+    found = gae(**items, gamma=gamma, lam=0.9, duration=duration)
+    for code, size in enumerate(lengths):
+        place = {int(p): n for n, p in enumerate(items["position"]) if items["segment"][n] == code}
+        carried = 0.0
+        next_value = float(items["bootstrap"][place[size - 1]])
+        for position in reversed(range(size)):
+            n = place[position]
+            behind = gamma ** int(duration[n])
+            own = float(items["value"][n])
+            carried = float(items["reward"][n]) + behind * next_value - own + behind * 0.9 * carried
+            next_value = own
+            assert found[n] == pytest.approx(carried, rel=1e-11, abs=1e-11)
+
+
+def test_items_that_last_one_step_are_items_to_the_last_bit() -> None:
+    items = draw(3, [40, 7, 1])
+    ones = np.ones(48, np.int64)
+    plain = gae(**items, gamma=0.97, lam=0.93)
+    np.testing.assert_array_equal(gae(**items, gamma=0.97, lam=0.93, duration=ones), plain)
+
+
+def test_long_items_do_not_lose_what_lies_near() -> None:
+    """γ to the power of the steps from the start of the segment is 0 in double precision; nothing divides by it."""
+    n = 50
+    place = np.arange(n)
+    long = np.full(n, 400)
+    advantage = gae(np.ones(n), np.zeros(n), np.zeros(n, np.int64), place, gamma=0.9, lam=1.0, duration=long)
+    np.testing.assert_allclose(advantage, 1.0)

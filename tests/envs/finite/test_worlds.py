@@ -16,12 +16,24 @@ from agentgym.envs.finite.worlds import AliasedCorridor, Chain, DistractorShop, 
 from agentgym.errors import ConfigError
 from agentgym.testing import check_text_env
 
-IDS = ("AliasedCorridor-v0", "Chain-v0", "DistractorShop-v0", "KeyRoom-v0", "MiniHousehold-v0")
+IDS = (
+    "AliasedCorridor-v0",
+    "Chain-v0",
+    "DistractorShop-v0",
+    "FourRooms-v0",
+    "KeyRoom-v0",
+    "LineKey-v0",
+    "LongChain-v0",
+    "MiniHousehold-v0",
+)
 SMALL: dict[str, dict[str, Any]] = {
     "AliasedCorridor-v0": {"length": 5, "slip": 0.2},
     "Chain-v0": {"length": 2, "slip": 0.0},
     "DistractorShop-v0": {"items": 2, "sparse": 0.0},
+    "FourRooms-v0": {"size": 5, "slip": 0.0, "distractor": 0.125, "repeat": True},
     "KeyRoom-v0": {"rooms": 1, "jam": 0.0},
+    "LineKey-v0": {"length": 4, "slip": 0.0, "decoy": True, "distractor": 0.125, "repeat": True},
+    "LongChain-v0": {"ahead": 2, "behind": 2, "slip": 0.0, "distractor": 0.125, "distractor_at": 1, "repeat": True},
     "MiniHousehold-v0": {"fumble": 0.0},
 }
 
@@ -63,7 +75,7 @@ def test_arrays_are_a_process(name: str) -> None:
 
 def test_some_worlds_are_stochastic_and_one_is_graded() -> None:
     random = [name for name in IDS if (mdp_of(gym.make(name)).probability % 1).any()]
-    assert len(random) == 4
+    assert len(random) == 7
     scores = build(DistractorShop()).score
     assert len(np.unique(scores[scores > 0])) == 8
     assert build(DistractorShop()).won.sum() == 2

@@ -1,0 +1,125 @@
+"""ArCHer's credit and loss against worlds whose values are known, and what its settings refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentgym.algos import ArCHer, ArCHerOffline, get_algorithm
+from agentgym.batch import StepBatch
+from agentgym.contracts import TokenBatch
+from agentgym.errors import AlgorithmError, ConfigError
+from agentgym.testing import make_batch
+
+NUMBERS = st.floats(-2, 2, allow_subnormal=False)
+
+
+def valued(batch: StepBatch, q: object, v: object) -> StepBatch:
+    return batch.with_columns(utterance_q=np.asarray(q, float), utterance_v=np.asarray(v, float))
+
+
+@given(
+    reward=st.lists(NUMBERS, min_size=1, max_size=6),
+    values=st.lists(NUMBERS, min_size=6, max_size=6),
+    gamma=st.floats(0.5, 1),
+)
+def test_advantages_of_exact_critics_telescope(reward: list[float], values: list[float], gamma: float) -> None:
+    """In a deterministic world Σ γᶜ A = Σ γᶜ r - V(s₀), whatever V is, if Q = r + γ V' and nothing is after the end."""
+    turns = len(reward)
+    v = np.array(values[:turns])
+    q = np.array(reward) + gamma * np.append(v[1:], 0.0)
+    t = list(range(turns))
+    ends = [number == turns - 1 for number in t]
+    batch = make_batch(group=[0] * turns, episode=[0] * turns, t=t, reward=reward, terminated=ends)
+    advantage = ArCHer(gamma=gamma).credit(valued(batch, q, v)).advantage
+    discount = gamma ** np.arange(turns)
+    assert (discount * advantage).sum() == pytest.approx((discount * reward).sum() - v[0], abs=1e-5)
+
+
+@given(
+    q=st.lists(NUMBERS, min_size=3, max_size=3),
+    weights=st.lists(st.floats(0.1, 1), min_size=3, max_size=3),
+)
+def test_no_advantage_is_expected_of_the_policy_itself(q: list[float], weights: list[float]) -> None:
+    policy = np.array(weights) / sum(weights)
+    batch = make_batch(group=[0] * 3, episode=[0, 1, 2], t=[0] * 3, reward=[0] * 3)
+    advantage = ArCHer().credit(valued(batch, q, np.full(3, policy @ q))).advantage
+    assert policy @ advantage == pytest.approx(0, abs=1e-6)
+
+
+def test_every_token_of_a_turn_has_its_advantage_and_pulls_alike() -> None:
+    """REINFORCE: dL/dlog π is -A over the number of turns, at each token, whatever was recorded of it."""
+    five = np.zeros(5)
+    tokens = {"token_offsets": [0, 2, 5], "token_ids": five.astype(np.int64), "logprobs": five.astype(np.float32)}
+    batch = make_batch(group=[0, 0], episode=[0, 0], t=[0, 1], reward=[0, 1], **tokens)
+    credit = ArCHer().credit(valued(batch, [0.5, 1.0], [0.25, 0.5]))
+    np.testing.assert_array_equal(credit.per_token(batch), np.float32([0.25, 0.25, 0.5, 0.5, 0.5]))
+    logp = torch.tensor([-1.0, -2.0, -0.5, -3.0, -0.1], requires_grad=True)
+    row = torch.tensor([0, 0, 1, 1, 1])
+    spoken = TokenBatch(
+        logp=logp,
+        old_logp=logp.detach() + 5.0,
+        advantage=torch.from_numpy(credit.per_token(batch)),
+        mask=torch.ones(5, dtype=torch.bool),
+        row=row,
+        episode=torch.zeros_like(row),
+        tokens_in_row=torch.tensor([2.0, 2, 3, 3, 3]),
+        total_tokens=5,
+        total_rows=2,
+        total_episodes=1,
+    )
+    loss = ArCHer().loss(spoken)
+    loss.total.backward()
+    assert float(loss.total.detach()) == pytest.approx((0.25 * 3.0 + 0.5 * 3.6) / 2)
+    assert logp.grad is not None
+    torch.testing.assert_close(logp.grad, -spoken.advantage / 2)
+
+
+def test_offline_weights_are_exponential_and_bounded() -> None:
+    batch = make_batch(group=[0] * 3, episode=[0, 1, 2], t=[0] * 3, reward=[0] * 3)
+    columns = valued(batch, [1.0, 0.0, 900.0], [0.0, 1.0, 0.0])
+    weight = ArCHerOffline(beta_inv=2.0, max_weight=50.0).credit(columns).advantage
+    assert weight.tolist() == pytest.approx([math.exp(2), math.exp(-2), 50.0], rel=1e-6)
+    assert ArCHerOffline(beta_inv=0.0).credit(columns).advantage.tolist() == [1.0, 1.0, 1.0]
+    assert not np.isfinite(get_algorithm("archer_offline_paper").credit(columns).advantage[2])
+
+
+def test_silence_is_for_turns_without_advantage_and_losses_without_further_terms() -> None:
+    assert ArCHer().zero_advantage_is_silent
+    assert not ArCHer(kl_coef=0.1).zero_advantage_is_silent
+    assert not ArCHer(entropy_coef=0.1).zero_advantage_is_silent
+
+
+@pytest.mark.parametrize("setting", [{"clip_high": 0.3}, {"dual_clip": 3.0}, {"ratio": "sequence"}, {"clip_low": 0.1}])
+def test_settings_of_a_ratio_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="which this loss does not have"):
+        ArCHer(**setting)
+    assert ArCHer(clip_low=0.2).config.aggregation == "seq-mean-token-sum"
+
+
+def test_critics_are_asked_for_with_the_settings() -> None:
+    (spec,) = ArCHer(gamma=0.5, steps=3, critic_learning_rate=0.25).learners()
+    assert (spec.options["gamma"], spec.options["steps"], spec.options["learning_rate"]) == (0.5, 3, 0.25)
+    assert "expectile" not in spec.options
+    (offline,) = ArCHerOffline(expectile=0.7).learners()
+    assert offline.options["expectile"] == 0.7
+    assert ArCHerOffline().collector().name == "group"
+    assert ArCHerOffline(data="games.jsonl").collector().options == {"data": "games.jsonl"}
+
+
+def test_a_missing_column_is_named() -> None:
+    batch = make_batch(group=[0], episode=[0], t=[0], reward=[0])
+    with pytest.raises(AlgorithmError, match=r"row column 'utterance_q'.*UtteranceCritics"):
+        ArCHer().credit(batch)
+
+
+def test_terms_need_their_columns() -> None:
+    ones = torch.ones(1)
+    tokens = TokenBatch(ones, ones, ones, ones.bool(), ones.long(), ones.long(), ones, 1, 1, 1)
+    with pytest.raises(AlgorithmError, match="'ref_logp'"):
+        ArCHer(kl_coef=0.1).loss(tokens)
