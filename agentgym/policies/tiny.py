@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, cast
 
 import torch
@@ -94,7 +95,18 @@ def _shop() -> PreTrainedTokenizerFast:
     return build_tokenizer(world_texts(), names=world_names())
 
 
-WORLDS: Final[dict[str, Callable[[], PreTrainedTokenizerFast]]] = {"ALFWorld-v0": _household, "WebShop-v0": _shop}
+def _guessing(world: str) -> PreTrainedTokenizerFast:
+    from agentgym.envs.guessing.corpus import world_names, world_texts
+
+    return build_tokenizer(world_texts(world), names=world_names(world))
+
+
+WORLDS: Final[dict[str, Callable[[], PreTrainedTokenizerFast]]] = {
+    "ALFWorld-v0": _household,
+    "GuessMyCity-v0": partial(_guessing, "GuessMyCity-v0"),
+    "TwentyQuestions-v0": partial(_guessing, "TwentyQuestions-v0"),
+    "WebShop-v0": _shop,
+}
 """For each environment that has words of its own, what builds its tokenizer."""
 
 

@@ -135,3 +135,12 @@ def test_worlds_without_words_of_their_own_get_those_of_the_household(monkeypatc
     for world, name in {"Chain-v0": "household", "my_function": "household", "agentgym/WebShop-v0": "shop"}.items():
         assert build(world)[1] is built[name]
     assert HFPolicy.from_pretrained("tiny", world="WebShop-v0").tokenizer is built["shop"]
+
+
+@pytest.mark.parametrize("world", ["TwentyQuestions-v0", "GuessMyCity-v0"])
+def test_the_policy_for_a_guessing_game_asks_in_few_tokens(world: str) -> None:
+    policy = HFPolicy.from_pretrained("tiny", world=world)
+    env = gym.make(world)
+    _, info = env.reset(seed=1)
+    asked = policy.chat.encode(list(info["admissible"]))
+    assert max(map(len, asked)) <= 6 < policy.max_new_tokens
