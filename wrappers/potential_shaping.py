@@ -45,8 +45,8 @@ class PotentialShaping(TextWrapper):
     >>> env = gymnasium.make("Chain-v0", slip=0.0)
     >>> env = PotentialShaping(env, lambda text, info: text.count("stone 5"))
     >>> _ = env.reset(seed=0)
-    >>> [env.step("step forward")[1] for _ in range(5)]
-    [0.0, 0.0, 0.0, 1.0, 0.0]
+    >>> tuple(env.step("step forward")[1] for _ in range(5))
+    (0.0, 0.0, 0.0, 1.0, 0.0)
     """
 
     def __init__(

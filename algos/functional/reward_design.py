@@ -170,7 +170,7 @@ def keeps_target(process: Process, target: Target, reward: Floats, tolerance: fl
 def adaptive_weights(process: Process, target: Target, learner: Floats, teacher_visits: Floats) -> Floats:
     """Return how much EXPADARD's objective for a learner gains with the reward of each action, [S, A].
 
-    I_L(R) = Σ μ_T(s) μ_L(s, a) π_L(a | s) [A_T(s, a) - A_T(s, π_L)] [R(s, a) - R(s, π_L)], written as Σ c(s, a) R(s,
+    I_L(R) = Σ μ_T(s) μ_L(s, a) π_L(a | s) (A_T(s, a) - A_T(s, π_L)) (R(s, a) - R(s, π_L)), written as Σ c(s, a) R(s,
     a); c sums to 0 in every state, and is 0 where the learner always does the same.
 
     Args:

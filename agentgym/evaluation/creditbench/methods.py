@@ -128,6 +128,11 @@ def _next_value(s: _Setting) -> Floats:
     return v[s.sample.left - 1, s.sample.successor]
 
 
+def _quality(s: _Setting) -> Floats:
+    q = solve(s.mdp, s.policy, s.horizon, s.gamma).q
+    return q[s.sample.left, s.sample.batch.state, s.sample.action]
+
+
 def _entropy(s: _Setting) -> Floats:
     logs = np.log(np.where(s.policy > 0, s.policy, 1.0))
     of_text: Floats = -(s.policy * logs).sum(1)
@@ -166,6 +171,8 @@ ORACLES: Mapping[str, tuple[str, Callable[[_Setting], Floats]]] = {
         "the same of the state after the row, 0 at the limit, which counts as failure; in [0, 1]",
         _next_value,
     ),
+    "utterance_q": ("Q of the hidden state, steps left and action, as `value`; in [0, 1]", _quality),
+    "utterance_v": ("the same as `value`", _value),
     "entropy": ("entropy of the policy given the text, exact; in [0, log A]", _entropy),
     "ref_logprob": ("log-probability of the action under the uniform policy", _reference),
     "logprob": ("log-probability of the action under the policy that acts", _logprob),

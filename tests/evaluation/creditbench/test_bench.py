@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from agentgym.algos import list_algorithms
+from agentgym.algos import get_algorithm, list_algorithms
 from agentgym.algos.base import Algorithm, AlgorithmConfig, Column
 from agentgym.batch import Credit, StepBatch
 from agentgym.envs.finite import build, solve
@@ -114,6 +114,15 @@ def test_learned_columns_are_exact() -> None:
     assert not batch.columns["next_value"][ends].any(), "the limit counts as failure, an end has nothing ahead"
 
 
+def test_exact_critics_of_utterances_make_archer_the_oracle() -> None:
+    mdp, policy, sample = small_sample()
+    method = Method("archer", get_algorithm("archer", gamma=1.0))
+    batch = with_oracles(method, mdp, policy, 8, sample, np.random.default_rng(0))
+    credit, _ = method_credit(method, batch, sample, np.zeros(len(batch)))
+    truth = solve(mdp, policy, 8).advantage[sample.left, sample.batch.state, sample.action]
+    np.testing.assert_allclose(credit, truth, atol=1e-6)
+
+
 def test_other_oracle_columns() -> None:
     mdp, policy, sample = small_sample()
 
@@ -125,6 +134,8 @@ def test_other_oracle_columns() -> None:
             "baseline": Column("row", 0, 1, ""),
             "mc_value": Column("row", 0, 1, ""),
             "mc_next_value": Column("row", 0, 1, ""),
+            "utterance_q": Column("row", 0, 1, ""),
+            "utterance_v": Column("row", 0, 1, ""),
         }
 
     assert set(Reader.columns) | set(TD.columns) == set(ORACLES)
