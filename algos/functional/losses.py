@@ -194,6 +194,18 @@ def _require(name: str, column: Tensor | None, coefficient: float) -> None:
         raise AlgorithmError(f"a coefficient of {coefficient} needs {name!r}, which the token batch lacks")
 
 
+def _ratios(tokens: TokenBatch, logp: Tensor, log_ratio: Tensor, ratio: Ratio) -> Tensor:
+    """Return ρ of each counted token, of which ``logp`` and ``log_ratio`` are given."""
+    keep = tokens.mask
+    if ratio == "token":
+        return log_ratio.exp()
+    if ratio == "sequence":
+        return sequence_log_ratio(logp, log_ratio, tokens.row[keep], tokens.tokens_in_row[keep]).exp()
+    if tokens.macro is None:
+        raise AlgorithmError("ratio='macro' needs the macro actions of the tokens, which only ma_ppo's credit has")
+    return macro_log_ratio(logp, log_ratio, tokens.macro[keep], tokens.row[keep], tokens.tokens_in_row[keep]).exp()
+
+
 def policy_loss(
     tokens: TokenBatch,
     *,
@@ -239,13 +251,7 @@ def policy_loss(
     weights = token_weights(tokens, aggregation, norm_tokens)
     logp, advantage = tokens.logp[keep], tokens.advantage[keep]
     log_ratio = (logp - tokens.old_logp[keep]).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
-    rho = log_ratio.exp()
-    if ratio == "macro":
-        if tokens.macro is None:
-            raise AlgorithmError("ratio='macro' needs the macro actions of the tokens, which only ma_ppo's credit has")
-        rho = macro_log_ratio(logp, log_ratio, tokens.macro[keep], tokens.row[keep], tokens.tokens_in_row[keep]).exp()
-    if ratio == "sequence":
-        rho = sequence_log_ratio(logp, log_ratio, tokens.row[keep], tokens.tokens_in_row[keep]).exp()
+    rho = _ratios(tokens, logp, log_ratio, ratio)
     surrogate = clipped_surrogate(rho, advantage, clip_low, clip_high, dual_clip, keep_clipped)
     total = (weights * surrogate).sum()
     means = {**_clipped(rho, advantage, clip_low, clip_high, dual_clip), "ppo_kl": -log_ratio}

@@ -58,6 +58,7 @@ class WebShopEnv(TextEnv):
         price_seed: Seed of prices and price bounds: what the original draws after ``random.seed(price_seed)``.
         rules: Quirks of the reward to keep; all of them by default.
         show_attributes: Whether products have a page of their attributes, as the original's ``show_attrs``.
+        expert: Who ``expert_action`` asks: ``searching``, who goes by what pages say, or ``knowing``, who knows more.
         render_mode: ``"ansi"`` or ``"human"``.
 
     Example:
@@ -82,9 +83,13 @@ class WebShopEnv(TextEnv):
         price_seed: int = 0,
         rules: RewardRules | None = None,
         show_attributes: bool = False,
+        expert: str = "searching",
         render_mode: str | None = None,
     ) -> None:
         super().__init__(render_mode)
+        if expert not in _EXPERTS:
+            raise unknown_name("expert", expert, _EXPERTS)
+        self._searching = expert == "searching"
         if observation not in MODES:
             raise unknown_name("observation mode", observation, MODES)
         self._mode = observation

@@ -386,3 +386,11 @@ def test_a_snapshot_remembers_the_shop_it_was_taken_in() -> None:
         _, _, over, _, info = env.step(env.expert_action(searching=False))
         won = info["won"]
     assert won
+
+
+def test_the_expert_it_is_made_with_is_the_one_that_is_asked() -> None:
+    env = WebShopEnv(data="builtin", expert="knowing")
+    env.reset(seed=3)
+    assert env.expert_action() == env.expert_action(searching=False)
+    with pytest.raises(ConfigError, match=r"unknown expert 'clever'.*searching"):
+        WebShopEnv(data="builtin", expert="clever")
