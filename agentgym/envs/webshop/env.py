@@ -23,6 +23,7 @@ from agentgym.text_env import Status, TextEnv
 __all__ = ["WebShopEnv"]
 
 _BUY: Final = "buy now"
+_EXPERTS: Final = ("searching", "knowing")
 _PRICE_CLAUSE = re.compile(r",? and price lower than [\d.]+ dollars$")
 _UNSEARCHABLE = re.compile(r"[\[\]\s]+")
 
