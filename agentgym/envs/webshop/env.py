@@ -166,12 +166,13 @@ class WebShopEnv(TextEnv):
         wanted = [shop, goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper]
         self._named = value_hash([self._source, *wanted])
 
-    def expert_action(self, searching: bool = True) -> str:
+    def expert_action(self, searching: bool | None = None) -> str:
         """Return what an expert would do now.
 
         Args:
             searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
-                it every step. Otherwise it knows the product in mind and its options and takes the shortest way.
+                it every step. Otherwise it knows the product in mind and its options and takes the shortest way. None asks
+                the one that the environment was made with.
 
         Raises:
             EnvironmentFault: If no episode is running.
@@ -179,7 +180,7 @@ class WebShopEnv(TextEnv):
         if self._over:
             raise EnvironmentFault("the expert needs a running episode: call reset() first")
         admissible = self.page.admissible
-        if searching:
+        if self._searching if searching is None else searching:
             self._expert = self._expert or ShoppingExpert()
             return self._expert.act(self.page.with_instruction(self.goal), self.goal, admissible)
         place = self._place
