@@ -171,8 +171,8 @@ class WebShopEnv(TextEnv):
 
         Args:
             searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
-                it every step. Otherwise it knows the product in mind and its options and takes the shortest way. None asks
-                the one that the environment was made with.
+                it every step. Otherwise it knows the product in mind and its options and takes the shortest way. None
+                asks the one that the environment was made with.
 
         Raises:
             EnvironmentFault: If no episode is running.
