@@ -44,7 +44,7 @@ def test_the_shop_trains_with_the_words_of_the_shop(tmp_path: Path, monkeypatch:
     cli.app(command.split(), standalone_mode=False)
     run = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     environments = run["environment"]
-    assert environments["train"]["example_task"].startswith("builtin/train/easy/")
-    assert environments["evaluation"]["example_task"].startswith("builtin/validation/easy/")
+    assert environments["train"]["example_task"].startswith("builtin/train/mall/")
+    assert environments["evaluation"]["example_task"].startswith("builtin/validation/mall/")
     [model] = (tmp_path / "run" / "checkpoints").glob("*/model")
     assert "hiking boots" in AutoTokenizer.from_pretrained(model).get_vocab()
