@@ -59,7 +59,7 @@ def worlds() -> Iterator[tuple[str, Callable[[], Env]]]:
     for name in ENVIRONMENTS:
         if not issubclass(load_env_creator(str(gym.spec(name).entry_point)), agentgym.TextEnv):  # type: ignore[arg-type]
             continue
-        data = {"data": "builtin"} if name == "ALFWorld-v0" else {}
+        data = {"data": "builtin"} if name in ("ALFWorld-v0", "WebShop-v0") else {}
         yield name, partial(gym.make, name, max_episode_steps=longer, disable_env_checker=True, **data)
     if os.environ.get("AGENTGYM_DATA"):
         real = partial(gym.make, "ALFWorld-v0", max_episode_steps=longer, disable_env_checker=True)
@@ -81,7 +81,7 @@ def script(make: Callable[[], Env], seed: int, depth: int) -> tuple[int, list[st
                 break
         else:
             return attempt, actions
-    raise RuntimeError(f"no episode of {probe} lasts {depth} steps")
+    raise LookupError(f"no episode of {probe} lasts {depth} steps")
 
 
 def timed(do: Callable[[], Any]) -> tuple[Any, float]:
@@ -141,7 +141,11 @@ def main() -> None:
     print(f"{'environment':24} {'depth':>5} {'step, µs':>9}" + "".join(f"{way:>22}" for way in WAYS))
     for name, make in worlds():
         for depth in DEPTHS:
-            found = row(name, depth, measure(make, depth))
+            try:
+                found = row(name, depth, measure(make, depth))
+            except LookupError as error:
+                print(error)
+                continue
             rows.append(found)
             cells = "".join(f"{found[w]['save_steps']:>12.2f} + {found[w]['restore_steps']:>7.2f}" for w in WAYS)
             print(f"{name:24} {depth:5} {found['step_us']:9.1f}{cells}")
