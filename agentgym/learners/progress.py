@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 
 from agentgym.batch import StepBatch
 from agentgym.contracts import LearnerContext
@@ -19,8 +18,8 @@ from agentgym.episodes import Episode
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.learners.buffers import EpisodeBuffer
 from agentgym.learners.forecast import forecast_metrics
-from agentgym.learners.passes import evaluating, score_tokens
-from agentgym.policies.packing import MicroBatch, TrainSequence, pack
+from agentgym.learners.passes import descend, evaluating, score_tokens
+from agentgym.policies.packing import MicroBatch, TrainSequence
 from agentgym.policies.scoring import base_of, states_before
 
 __all__ = ["ProgressEstimator", "ProgressModel", "turn_ends"]
@@ -234,27 +233,14 @@ class ProgressEstimator:
         progress = self._score(sequences)
         error = np.add.reduceat(progress, np.cumsum(turns) - turns) - returns
         slope = 2 * np.repeat(error, turns) / len(episodes) + 2 * self._l2 * progress / len(progress)
-        self._descend(sequences, torch.from_numpy(slope.astype(np.float32)))
-        return float(np.mean(error**2) + self._l2 * np.mean(progress**2))
+        along = torch.from_numpy(slope.astype(np.float32)).to(self._context.accelerator.device)
 
-    def _descend(self, sequences: Sequence[TrainSequence], slope: torch.Tensor) -> None:
-        """Step along the gradient Σₜ slopeₜ dcₜ/dθ, summed over the processes; one that is not finite is skipped."""
-        accelerator = self._context.accelerator
-        world, rank = accelerator.num_processes, accelerator.process_index
-        slope = slope.to(accelerator.device)
-        self._optimizer.zero_grad()
+        def linear(micro: MicroBatch) -> torch.Tensor:
+            return (self._forward(micro).float() * along[micro.tokens]).sum()[None]
+
         with evaluating(self._policy, self._model):
-            for micro in pack(sequences, self._context.tokens_per_microbatch, world)[rank::world]:
-                if not micro.idle:
-                    here = micro.to(accelerator.device)
-                    with accelerator.autocast():
-                        progress = self._forward(here).float()
-                    torch.autograd.backward((progress * slope[here.tokens]).sum())
-        for parameter in self._parameters:
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = accelerator.reduce(gradient, "sum")
-        if math.isfinite(clip_grad_norm_(self._parameters, _MAX_GRAD_NORM)):
-            self._optimizer.step()
+            descend(self._context, sequences, linear, self._optimizer, _MAX_GRAD_NORM)
+        return float(np.mean(error**2) + self._l2 * np.mean(progress**2))
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimiser, buffer, forecasts and counts."""

@@ -26,19 +26,20 @@ import gymnasium as gym
 from agentgym.episodes import Episode, Group, Recorder
 from agentgym.errors import ConfigError, SnapshotError, unknown_name
 from agentgym.policies.base import Policy
-from agentgym.rollouts.group import GroupCollector, Rollout, _task_seed, costs
+from agentgym.rollouts.group import GroupCollector, Rollout, costs, task_seed
 from agentgym.rollouts.runner import Branch, EnvPool, MakeEnv, Moment, Point, Start, run_branches
 from agentgym.wrappers import CopySnapshot, ReplaySnapshot
 
-__all__ = ["BranchingCollector", "Path", "Snapshots", "Tree", "Wish", "tree_costs"]
+__all__ = ["WRAPPERS", "BranchingCollector", "Path", "Snapshots", "Tree", "Wish", "tree_costs"]
 
 Snapshots = Literal["native", "copy", "replay"]
 
-_WRAPPERS: Mapping[str, Callable[[gym.Env[str, str]], gym.Env[str, str]] | None] = {
+WRAPPERS: Mapping[str, Callable[[gym.Env[str, str]], gym.Env[str, str]] | None] = {
     "native": None,
     "copy": CopySnapshot,
     "replay": ReplaySnapshot,
 }
+"""How states are kept, by name: what environments are wrapped in, None for nothing."""
 
 
 @dataclass(eq=False, slots=True)
@@ -177,12 +178,12 @@ class BranchingCollector(GroupCollector):
         max_env_steps: int | None = None,
         **options: Any,
     ) -> None:
-        if snapshots not in _WRAPPERS:
-            raise unknown_name("kind of snapshots", snapshots, _WRAPPERS)
+        if snapshots not in WRAPPERS:
+            raise unknown_name("kind of snapshots", snapshots, WRAPPERS)
         for name, limit in (("max_depth", max_depth), ("max_nodes", max_nodes), ("max_env_steps", max_env_steps)):
             if limit is not None and limit < 1:
                 raise ConfigError(f"{name} must be at least 1 or None, not {limit}")
-        wrapper = _WRAPPERS[snapshots]
+        wrapper = WRAPPERS[snapshots]
         super().__init__(make_env if wrapper is None else lambda: wrapper(make_env()), policy, **options)
         self._replays = snapshots == "replay"
         self._reseed = reseed
@@ -269,7 +270,7 @@ class BranchingCollector(GroupCollector):
         tree.begun.append(path)
         noise = (*tree.noise, path.number)
         if parent is None:
-            return tree, path, Start(tree.name, seed=_task_seed(*tree.noise), noise=noise)
+            return tree, path, Start(tree.name, seed=task_seed(*tree.noise), noise=noise)
         # No two forks of a tree have the same number, so none are reseeded alike.
         fork = path.number if self._reseed else None
         return tree, path, Start(tree.name, noise=noise, point=parent.points[depth], fork=fork)

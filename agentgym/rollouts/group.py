@@ -19,7 +19,7 @@ from agentgym.errors import ConfigError
 from agentgym.policies.base import Policy
 from agentgym.rollouts.runner import MakeEnv, Start, run_episodes
 
-__all__ = ["GroupCollector", "Rollout", "costs", "in_groups"]
+__all__ = ["GroupCollector", "Rollout", "costs", "in_groups", "task_seed"]
 
 _T = TypeVar("_T")
 
@@ -133,7 +133,7 @@ class GroupCollector:
     ) -> list[Group]:
         """Play a group for each task, given as its name and the numbers it is seeded with; one episode if greedy."""
         starts = [
-            Start(group=name, seed=_task_seed(self._seed, *key), noise=(self._seed, *key, member))
+            Start(group=name, seed=task_seed(self._seed, *key), noise=(self._seed, *key, member))
             for name, key in tasks
             for member in range(1 if greedy else self._group_size)
         ]
@@ -150,7 +150,7 @@ class GroupCollector:
         """Accept what ``state_dict`` returned."""
 
 
-def _task_seed(seed: int, *key: int) -> int:
+def task_seed(seed: int, *key: int) -> int:
     """Mix numbers into one 31-bit seed, the same on every machine."""
     return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0] >> 1)
 

@@ -20,9 +20,8 @@ from agentgym.algos.three_spo import SearchBudget
 from agentgym.errors import ConfigError, unknown_name
 from agentgym.learners.state_store import Clock, Scope, StateStore
 from agentgym.policies.base import Policy
-from agentgym.rollouts.branching import _WRAPPERS as WRAPPERS
-from agentgym.rollouts.branching import Snapshots
-from agentgym.rollouts.group import GroupCollector, Rollout, _task_seed
+from agentgym.rollouts.branching import WRAPPERS, Snapshots
+from agentgym.rollouts.group import GroupCollector, Rollout, task_seed
 from agentgym.rollouts.runner import EnvPool, MakeEnv, Start, run_branches
 from agentgym.rollouts.search_tree import COLUMNS, TALLIED, GivenUp, Novelty, Search, SearchRules, Ties
 
@@ -270,7 +269,7 @@ class SearchCollector(GroupCollector):
         task: tuple[int, ...] = (number, place.begun)
         if self._pool is not None:
             task = ((number + place.begun * self._groups.stop) % self._pool,)
-        search = Search(number, place.begun, _task_seed(self._seed, *task), self._rules)
+        search = Search(number, place.begun, task_seed(self._seed, *task), self._rules)
         place.begun += 1
         place.active.append(search)
         env = pool.take()

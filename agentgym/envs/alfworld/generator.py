@@ -13,18 +13,16 @@ What is kept apart, and how:
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-import numpy as np
-
 from agentgym.envs.alfworld.expert import plan
 from agentgym.envs.alfworld.game import TASK_PREFIX, TASK_TYPES, Game, Goal, Item, Receptacle
 from agentgym.envs.alfworld.rooms import CAPACITY, CONTENTS, ITEMS, KINDS, Room, draw_room
+from agentgym.envs.endless import EndlessTasks, task_id_of
 from agentgym.envs.stream import Stream
-from agentgym.errors import ConfigError, TaskNotFoundError, unknown_name
+from agentgym.errors import ConfigError, unknown_name
 from agentgym.identity import text_hash, value_hash
 
 __all__ = ["PRESETS", "SPLITS", "BuiltinGames", "GeneratorConfig"]
@@ -55,8 +53,6 @@ _ROOMS_FOR: Final = {
 _LAMP_ROOMS: Final = frozenset({"bedroom", "living"})
 _BASINS: Final = frozenset({"sinkbasin", "bathtubbasin"})
 _DRAWS: Final = 200
-_NUMBERS: Final = 2**31
-_ID = re.compile(r"builtin/\w+/(?:\w+/)?(?P<number>0|[1-9]\d{0,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +300,7 @@ def _make(config: GeneratorConfig, split: str, number: int) -> Game:
         if items is None:
             continue
         game = Game(
-            id=_task_id(config, split, number),
+            id=task_id_of(config, split, number),
             task=TASK_PREFIX + stream.pick(_SENTENCES[task_type]).format(x=x, y=y),
             receptacles=_receptacles(room),
             items=items,
@@ -320,12 +316,7 @@ def _make(config: GeneratorConfig, split: str, number: int) -> Game:
     )
 
 
-def _task_id(config: GeneratorConfig, split: str, number: int) -> str:
-    label = config.label
-    return f"builtin/{split}/{number}" if label == "default" else f"builtin/{split}/{label}/{number}"
-
-
-class BuiltinGames:
+class BuiltinGames(EndlessTasks[GeneratorConfig]):
     """The built-in games of one split and configuration.
 
     Example:
@@ -341,23 +332,10 @@ class BuiltinGames:
         ConfigError: If the split or the preset does not exist.
     """
 
-    def __init__(self, split: str = "train", config: GeneratorConfig | str = "default") -> None:
-        if split not in SPLITS:
-            raise unknown_name("split", split, SPLITS)
-        if isinstance(config, str):
-            if config not in PRESETS:
-                raise unknown_name("preset of built-in games", config, PRESETS)
-            config = PRESETS[config]
-        self.split = split
-        self.config = config
-
-    def draw(self, rng: np.random.Generator) -> str:
-        """Return the id of a game, each as likely as the others."""
-        return _task_id(self.config, self.split, int(rng.integers(_NUMBERS)))
-
-    def ids(self, n: int) -> tuple[str, ...]:
-        """Return the ids of the first ``n`` games, a fixed set for evaluation that deals the task types in turn."""
-        return tuple(_task_id(self.config, self.split, number) for number in range(n))
+    noun = "game"
+    preset_of = "built-in games"
+    splits = SPLITS
+    presets = PRESETS
 
     def load(self, task_id: str) -> Game:
         """Return the game of this id, the same on every machine.
@@ -365,13 +343,4 @@ class BuiltinGames:
         Raises:
             TaskNotFoundError: If the id is not one of this split and configuration.
         """
-        match = _ID.fullmatch(task_id)
-        if match is None or int(match["number"]) >= _NUMBERS:
-            example = _task_id(self.config, self.split, 17)
-            raise TaskNotFoundError(f"{task_id!r} is not the id of a built-in game, such as {example!r}")
-        if task_id != (expected := _task_id(self.config, self.split, int(match["number"]))):
-            raise TaskNotFoundError(
-                f"{task_id!r} is not a game of this split and configuration, such as {expected!r}; make the "
-                "environment with the split and the configuration that the id names"
-            )
-        return _make(self.config, self.split, int(match["number"]))
+        return _make(self.config, self.split, self.number_of(task_id))

@@ -20,13 +20,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-import numpy as np
-
+from agentgym.envs.endless import NUMBERS, EndlessTasks
 from agentgym.envs.stream import Stream
 from agentgym.envs.webshop.products import Goal, Product, Review
 from agentgym.envs.webshop.vocabulary import BRANDS, KINDS, LINES, NOUNS, REMARKS, Kind
 from agentgym.envs.webshop.wording import WORDINGS, instruction
-from agentgym.errors import ConfigError, TaskNotFoundError, unknown_name
+from agentgym.errors import ConfigError, unknown_name
 from agentgym.identity import value_hash
 
 __all__ = ["PRESETS", "SPLITS", "BuiltinGoals", "ShopConfig", "Stock", "price_of", "stock_of"]
@@ -41,8 +40,6 @@ _SYLLABLES: Final = "BCDFGHJKLMNPQRSTVWXZ"
 _FEWEST_PIECES: Final = 32  # at least as many as there can be kinds
 _PIECES: Final = 128
 _DRAWS: Final = 500
-_NUMBERS: Final = 2**31
-_ID = re.compile(r"builtin/\w+/(?:\w+/)?(?P<number>0|[1-9]\d{0,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class ShopConfig:
             "distractors": (0, _MOST_DISTRACTORS),
             "traits": (2, 6),
             "shops": (1, _MOST_SHOPS),
-            "shop": (0, _NUMBERS),
+            "shop": (0, NUMBERS),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
@@ -322,12 +319,7 @@ def _wish(config: ShopConfig, stream: Stream, product: Product) -> Goal:
     )
 
 
-def _task_id(config: ShopConfig, split: str, number: int) -> str:
-    label = config.label
-    return f"builtin/{split}/{number}" if label == "default" else f"builtin/{split}/{label}/{number}"
-
-
-class BuiltinGoals:
+class BuiltinGoals(EndlessTasks[ShopConfig]):
     """The goals of one split of a built-in shop.
 
     Example:
@@ -343,23 +335,10 @@ class BuiltinGoals:
         ConfigError: If the split or the preset does not exist.
     """
 
-    def __init__(self, split: str = "train", config: ShopConfig | str = "default") -> None:
-        if split not in SPLITS:
-            raise unknown_name("split", split, SPLITS)
-        if isinstance(config, str):
-            if config not in PRESETS:
-                raise unknown_name("preset of the built-in shop", config, PRESETS)
-            config = PRESETS[config]
-        self.split = split
-        self.config = config
-
-    def draw(self, rng: np.random.Generator) -> str:
-        """Return the id of a goal, each as likely as the others."""
-        return _task_id(self.config, self.split, int(rng.integers(_NUMBERS)))
-
-    def ids(self, n: int) -> tuple[str, ...]:
-        """Return the ids of the first ``n`` goals, a fixed set for evaluation that deals the kinds in turn."""
-        return tuple(_task_id(self.config, self.split, number) for number in range(n))
+    noun = "goal"
+    preset_of = "the built-in shop"
+    splits = SPLITS
+    presets = PRESETS
 
     def load(self, task_id: str) -> Goal:
         """Return the goal of this id, the same on every machine.
@@ -367,16 +346,7 @@ class BuiltinGoals:
         Raises:
             TaskNotFoundError: If the id is not one of this split and configuration.
         """
-        match = _ID.fullmatch(task_id)
-        example = _task_id(self.config, self.split, 17)
-        if match is None or int(match["number"]) >= _NUMBERS:
-            raise TaskNotFoundError(f"{task_id!r} is not the id of a built-in goal, such as {example!r}")
-        number = int(match["number"])
-        if task_id != _task_id(self.config, self.split, number):
-            raise TaskNotFoundError(
-                f"{task_id!r} is not a goal of this split and configuration, such as {example!r}; make the environment "
-                "with the split and the configuration that the id names"
-            )
+        number = self.number_of(task_id)
         return _goal(self.config.only(self._shop(number)), self.split, number)
 
     def shop_of(self, task_id: str) -> int:
