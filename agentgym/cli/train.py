@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from pydantic import Field
@@ -18,6 +19,8 @@ __all__ = ["TrainSettings", "train"]
 
 class TrainSettings(TrainConfig, Player):
     """A training run."""
+
+    tied: ClassVar[Mapping[str, str]] = {"algo": "algo_options"}
 
     algo: str = Field("gigpo", description="An algorithm or a preset, as `agentgym algos` lists them")
     algo_options: dict[str, Any] = Field(default_factory=dict, description="Settings of the algorithm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,9 +18,15 @@ Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
 class Settings(BaseModel):
-    """Base of the settings: frozen, no unknown keys, and errors that name key, value, and what is allowed."""
+    """Base of the settings: frozen, no unknown keys, and errors that name key, value, and what is allowed.
+
+    Attributes:
+        tied: Settings that choose something, to those that configure it: where an override chooses otherwise than the
+            file, what the file configures is left out, as it is about something else.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    tied: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -143,6 +149,10 @@ def load_config(
         ConfigError: If the file cannot be read, or a key or value is wrong.
     """
     values = {} if file is None else _read(Path(file))
+    for choice, options in model.tied.items():
+        chosen = values.get(choice, model.model_fields[choice].default)
+        if (overrides or {}).get(choice, chosen) != chosen:
+            values.pop(options, None)
     for key, value in (overrides or {}).items():
         values = _placed(values, key.split("."), value)
     return model.of(values)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -110,3 +111,21 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
 def test_reading_settings_loads_no_torch() -> None:
     code = "import sys, agentgym.training as t; t.load_config(t.TrainConfig); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_settings_of_what_is_not_chosen_any_more_are_left_out(tmp_path: Path) -> None:
+    class Choosing(Settings):
+        tied: ClassVar[Mapping[str, str]] = {"algo": "algo_options"}
+        algo: str = "gigpo"
+        algo_options: dict[str, Any] = {}
+
+    file = tmp_path / "a.yaml"
+    for text in ("algo: gigpo\nalgo_options: {base: rows}\n", "algo_options: {base: rows}\n"):
+        file.write_text(text, encoding="utf-8")
+        kept = {"base": "rows"}
+        assert load_config(Choosing, file).algo_options == kept
+        assert load_config(Choosing, file, {"algo": "gigpo"}).algo_options == kept
+        assert load_config(Choosing, file, {"algo": "3spo"}).algo_options == {}
+        chosen = load_config(Choosing, file, {"algo_options.waves": 5, "algo": "3spo"})
+        assert chosen.algo_options == {"waves": 5}
+        assert load_config(Choosing, file, {"algo_options.omega": 2}).algo_options == {**kept, "omega": 2}
