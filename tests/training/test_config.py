@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import Field
 
 from agentgym.errors import ConfigError
 from agentgym.training import SFTConfig, TrainConfig, load_config
@@ -117,7 +118,7 @@ def test_settings_of_what_is_not_chosen_any_more_are_left_out(tmp_path: Path) ->
     class Choosing(Settings):
         tied: ClassVar[Mapping[str, str]] = {"algo": "algo_options"}
         algo: str = "gigpo"
-        algo_options: dict[str, Any] = {}
+        algo_options: dict[str, Any] = Field(default_factory=dict)
 
     file = tmp_path / "a.yaml"
     for text in ("algo: gigpo\nalgo_options: {base: rows}\n", "algo_options: {base: rows}\n"):
