@@ -28,6 +28,8 @@ __all__ = ["WORLDS", "build", "build_tokenizer", "defaults_of"]
 _END = "<|end|>"
 _ACT = "<|act|>"
 _EMBEDDING_STD = 0.3  # by the loss at which a warm start ends: 0.05 is worse, 0.1 to 0.6 differ little
+# Where names must be copied from a page of many, heads that share their keys and values learn it late or never.
+_COPIED_FROM: Final = frozenset({"WebShop-v0"})
 _TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ message['content'] + '<|end|>' }}"
     "{% else %}{{ message['content'] + '<|act|>' }}{% endif %}{% endfor %}"
@@ -125,14 +127,15 @@ def build(
     Returns:
         Model, tokenizer, and the arguments that ``HFPolicy`` should be made with.
     """
-    tokenizer = WORLDS.get(world.removeprefix("agentgym/"), _household)()
+    world = world.removeprefix("agentgym/")
+    tokenizer = WORLDS.get(world, _household)()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=1,
+        num_key_value_heads=heads if world in _COPIED_FROM else 1,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,

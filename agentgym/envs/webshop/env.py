@@ -171,21 +171,18 @@ class WebShopEnv(TextEnv):
 
         Args:
             searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
-                it every step. Otherwise it knows the product in mind and its options and takes the shortest way. None
-                asks the one that the environment was made with.
+                it every step. Otherwise it searches for the words of the instruction and knows the product in mind and
+                its options when it sees them. None asks the one that the environment was made with.
 
         Raises:
             EnvironmentFault: If no episode is running.
         """
         if self._over:
             raise EnvironmentFault("the expert needs a running episode: call reset() first")
-        admissible = self.page.admissible
         if self._searching if searching is None else searching:
             self._expert = self._expert or ShoppingExpert()
-            return self._expert.act(self.page.with_instruction(self.goal), self.goal, admissible)
-        place = self._place
-        opened = self._shop.catalogue.product(place.product).asin if place.product >= 0 else None
-        return known_action(self.customer_goal, opened, [value for _, value in place.options], admissible)
+            return self._expert.act(self.page.with_instruction(self.goal), self.goal, self.page.admissible)
+        return known_action(self.customer_goal, self._shop, self._place)
 
     def _stand(self, place: Place, purchase: Purchase | None) -> None:
         """Take up a place, before or after the purchase."""

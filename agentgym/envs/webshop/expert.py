@@ -2,7 +2,7 @@
 
 `ShoppingExpert` searches for the words of the instruction, opens the results whose titles say most of them, reads on
 where a title leaves words open, chooses the options that the instruction names, and buys the best it found before its
-steps run out. `known_action` is the shortest way to the product in mind.
+steps run out. `known_action` is what a customer would do who recognises the product in mind on sight.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from agentgym.envs.webshop.products import NO_PRICE_BOUND, Goal
+from agentgym.envs.webshop.shop import Place, Shop
 
 __all__ = ["ShoppingExpert", "Wish", "known_action", "read_wish"]
 
@@ -200,19 +201,29 @@ def _named(name: str, values: Sequence[str], wish: Wish) -> str | None:
     return max(clear or loose, key=len, default=None)
 
 
-def known_action(goal: Goal, opened: str | None, chosen: Collection[str], actions: Collection[str]) -> str:
-    """Return the next action of an expert that knows the product in mind.
+def known_action(goal: Goal, shop: Shop, place: Place) -> str:
+    """Return the next action of an expert that knows the product in mind, and needs no luck to find it again.
+
+    It searches as a customer would, for the words of the instruction, so that nothing it says has to be guessed; only
+    where these do not bring the product up does it search for the title.
 
     Args:
         goal: The goal.
-        opened: Identifier of the product whose pages are open, None if none is.
-        chosen: Values of its options chosen so far.
-        actions: What can be clicked, as actions.
+        shop: Where it shops.
+        place: Where it stands.
     """
-    if opened == goal.asin:
-        missing = [f"click[{value}]" for _, value in goal.options if value not in chosen]
-        return _PREVIOUS if _BUY not in actions else next((action for action in missing if action in actions), _BUY)
-    link = f"click[{goal.asin.lower()}]"
-    if link in actions or _NEXT in actions:
-        return link if link in actions else _NEXT
-    return f"search[{_BRACKETS.sub(' ', goal.title.lower()).strip()}]"
+    if place.kind == "search":
+        words = " ".join(read_wish(goal.instruction).wanted)
+        title = _BRACKETS.sub(" ", goal.title.lower()).strip()
+        return f"search[{title if shop.page_of(words, goal.asin) is None else words}]"
+    if place.kind == "results":
+        page = shop.page_of(place.query, goal.asin, place.draw)
+        if page is None:
+            return "click[back to search]"
+        return f"click[{goal.asin.lower()}]" if page == place.page else _NEXT if page > place.page else _PREVIOUS
+    if place.kind == "sub" or shop.catalogue.product(place.product).asin != goal.asin:
+        return _PREVIOUS
+    chosen = [value for _, value in place.options]
+    missing = [f"click[{value}]" for _, value in goal.options if value not in chosen]
+    actions = shop.page(place).admissible
+    return next((action for action in missing if action in actions), _BUY)

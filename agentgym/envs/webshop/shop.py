@@ -109,6 +109,18 @@ class Shop:
             return None
         return Place("results", query, 1, visited=place.visited, draw=draw if _is_random(query) else 0)
 
+    def page_of(self, query: str, asin: str, draw: int = 0) -> int | None:
+        """Return the page of results, from 1, on which a search lists a product; None if it is on none of them.
+
+        Args:
+            query: The words, lower case.
+            asin: Identifier of a product of this shop.
+            draw: Seed for random results.
+        """
+        found = list(self._found(query, draw))
+        index = self.catalogue.index_of(asin)
+        return found.index(index) // PER_PAGE + 1 if index in found else None
+
     def click(self, place: Place, name: str, draw: int = 0) -> Place | None:
         """Return where a click leads, None if there is nothing of that name to click, or if it buys.
 

@@ -13,6 +13,7 @@ from agentgym.envs.webshop.env import WebShopEnv
 from agentgym.envs.webshop.expert import ShoppingExpert, known_action, read_wish
 from agentgym.envs.webshop.generator import PRESETS, BuiltinGoals
 from agentgym.envs.webshop.products import NO_PRICE_BOUND, Goal
+from agentgym.envs.webshop.shop import START, Shop
 from agentgym.errors import EnvironmentFault
 
 GAMES = 40
@@ -188,24 +189,56 @@ def test_a_search_that_finds_nothing_is_followed_by_a_shorter_one() -> None:
 
 # Knowing the product --------------------------------------------------------------------------------------------------
 
-GOAL = Goal(
-    "B01", "...", ("red",), (("size", "big"), (None, "blue")), 9.0, "home", "mugs", "Red [big] Mug", "Home › Mugs"
-)
+
+def known(env: WebShopEnv) -> str:
+    """Take the step of the expert that knows the product."""
+    action = env.expert_action(searching=False)
+    assert env.step(action)[4]["valid"]
+    return action
+
+
+def test_it_searches_for_what_the_customer_says_and_knows_what_it_sees() -> None:
+    env = WebShopEnv(data="builtin", difficulty="easy")
+    env.reset(options={"task": "builtin/train/easy/1"})
+    goal = env.customer_goal
+    assert known(env) == f"search[{' '.join(read_wish(goal.instruction).wanted)}]"
+    assert known(env) == f"click[{goal.asin.lower()}]"
+    assert [known(env) for _ in goal.options] == [f"click[{value}]" for _, value in goal.options]
+    assert known(env) == "click[buy now]"
+    assert env.purchase is not None
+    assert env.purchase.reward == 1.0
 
 
 @pytest.mark.parametrize(
-    ("opened", "chosen", "actions", "expected"),
+    ("astray", "back"),
     [
-        (None, (), (), "search[red big mug]"),
-        (None, (), ("click[b01]", "click[next >]"), "click[b01]"),
-        (None, (), ("click[b02]", "click[next >]"), "click[next >]"),
-        ("B02", (), ("click[buy now]", "click[< prev]"), "search[red big mug]"),
-        ("B01", (), ("click[< prev]",), "click[< prev]"),
-        ("B01", (), ("click[big]", "click[blue]", "click[buy now]"), "click[big]"),
-        ("B01", ("big",), ("click[big]", "click[blue]", "click[buy now]"), "click[blue]"),
-        ("B01", ("big",), ("click[big]", "click[buy now]"), "click[buy now]"),
-        ("B01", ("big", "blue"), ("click[big]", "click[blue]", "click[buy now]"), "click[buy now]"),
+        (["search[nothing of the kind]"], ["click[back to search]"]),
+        (["search", "click[next >]"], ["click[< prev]"]),
+        (["search", "other"], ["click[< prev]"]),
+        (["search", "other", "click[reviews]"], ["click[< prev]", "click[< prev]"]),
+        (["search", "own", "click[description]"], ["click[< prev]"]),
     ],
 )
-def test_the_shortest_way(opened: str | None, chosen: tuple[str, ...], actions: tuple[str, ...], expected: str) -> None:
-    assert known_action(GOAL, opened, chosen, actions) == expected
+def test_it_finds_the_way_back(astray: list[str], back: list[str]) -> None:
+    env = WebShopEnv(data="builtin", difficulty="easy")
+    _, info = env.reset(options={"task": "builtin/train/easy/1"})
+    own = f"click[{env.customer_goal.asin.lower()}]"
+    for name in astray:
+        other = next((action for action in info["admissible"] if action.startswith("click[b0") and action != own), "")
+        action = {"search": env.expert_action(searching=False), "own": own, "other": other}.get(name, name)
+        info = env.step(action)[4]
+        assert info["valid"], action
+    assert [known(env) for _ in back] == back
+
+
+def test_a_product_that_the_words_do_not_bring_up_is_searched_by_its_title() -> None:
+    goal = Goal("B01", "a gift", ("red",), (), 9.0, "home", "mugs", "Red [big] Mug", "Home › Mugs")
+
+    class Small(Shop):
+        def page_of(self, query: str, asin: str, draw: int = 0) -> int | None:
+            return None
+
+    class Empty:
+        name = "none"
+
+    assert known_action(goal, Small(Empty(), {}), START) == "search[red big mug]"  # type: ignore[arg-type]
