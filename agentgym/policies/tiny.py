@@ -28,8 +28,8 @@ __all__ = ["WORLDS", "build", "build_tokenizer", "defaults_of"]
 _END = "<|end|>"
 _ACT = "<|act|>"
 _EMBEDDING_STD = 0.3  # by the loss at which a warm start ends: 0.05 is worse, 0.1 to 0.6 differ little
-# Where names must be copied from a page of many, heads that share their keys and values learn it late or never.
-_COPIED_FROM: Final = frozenset({"WebShop-v0"})
+# Where a name must be found on a page of many and copied, few wide heads with keys of their own learn it much sooner.
+_HEADS: Final = {"WebShop-v0": (2, 2)}  # heads, and those of keys and values
 _TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ message['content'] + '<|end|>' }}"
     "{% else %}{{ message['content'] + '<|act|>' }}{% endif %}{% endfor %}"
@@ -113,7 +113,7 @@ WORLDS: Final[dict[str, Callable[[], PreTrainedTokenizerFast]]] = {
 
 
 def build(
-    world: str = "ALFWorld-v0", *, hidden: int = 128, layers: int = 2, heads: int = 4, seed: int = 0
+    world: str = "ALFWorld-v0", *, hidden: int = 128, layers: int = 2, seed: int = 0
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Build the model with random weights; it needs a warm start before reinforcement learning.
 
@@ -121,7 +121,6 @@ def build(
         world: Environment id whose words the tokenizer knows; any that `WORLDS` does not name gets ALFWorld's.
         hidden: Width.
         layers: Number of layers.
-        heads: Attention heads of a layer.
         seed: Seed of the weights.
 
     Returns:
@@ -129,13 +128,14 @@ def build(
     """
     world = world.removeprefix("agentgym/")
     tokenizer = WORLDS.get(world, _household)()
+    heads, of_keys = _HEADS.get(world, (4, 1))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=heads if world in _COPIED_FROM else 1,
+        num_key_value_heads=of_keys,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ __all__ = ["SFTResult", "finetune"]
 
 # Every batch is cut in two at least, so that one process adds up what two would, to the last bit.
 _SHARDS = 2
+# One step's loss says little; so many are averaged before training stops on it.
+_LOSSES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ def finetune(
         tokens += sum(len(s.tokens) for s in part)
         if on_step is not None:
             on_step(step, loss)
+        if config.target_loss is not None and step >= _LOSSES and fmean(losses[-_LOSSES:]) <= config.target_loss:
+            break
     scorer.eval()
     return SFTResult(tuple(losses), tokens, time.perf_counter() - began)
 

@@ -151,7 +151,8 @@ def _train(
     say: Callable[[str], None],
 ) -> WarmStart:
     """Fine-tune, all processes together, and keep the result in ``folder``."""
-    say(f"warm start: {config.steps} steps of supervised learning on {len(episodes)} demonstrations")
+    until = "" if config.target_loss is None else f", or until the loss is {config.target_loss}"
+    say(f"warm start: {config.steps} steps of supervised learning on {len(episodes)} demonstrations{until}")
     began, every = time.perf_counter(), max(1, config.steps // _LINES)
 
     def report(step: int, loss: float) -> None:
@@ -159,7 +160,7 @@ def _train(
             say(f"warm start: step {step}/{config.steps}, loss {loss:.3f}, {time.perf_counter() - began:.0f} s")
 
     result = finetune(policy, episodes, config, accelerator=accelerator, on_step=report)
-    made = WarmStart(len(episodes), config.steps, result.losses[-1], played, result.seconds)
+    made = WarmStart(len(episodes), len(result.losses), result.losses[-1], played, result.seconds)
 
     def fill(path: Path) -> None:
         save_weights(policy, path / "model")

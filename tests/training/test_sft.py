@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 import pytest
 import torch
@@ -90,3 +91,14 @@ def test_the_learning_rate_rises_and_falls_to_nothing(lessons: list[Episode], mo
 def test_nothing_to_learn_from_is_said_so() -> None:
     with pytest.raises(ConfigError, match="no episode to learn from"):
         finetune(small_policy(), [])
+
+
+def test_training_stops_once_the_loss_is_low_enough(lessons: list[Episode]) -> None:
+    config = SFTConfig(steps=60, learning_rate=1e-2, warmup=0, batch_tokens=100)
+    every = finetune(small_policy(), lessons, config).losses
+    means = [fmean(every[end - 20 : end]) for end in range(20, len(every) + 1)]
+    target = means[15] + 1e-6
+    stopped = finetune(small_policy(), lessons, config.model_copy(update={"target_loss": target})).losses
+    assert len(stopped) == 20 + next(i for i, mean in enumerate(means) if mean <= target)
+    assert stopped == every[: len(stopped)]
+    assert len(finetune(small_policy(), lessons, config.model_copy(update={"target_loss": 0.0})).losses) == 60
