@@ -54,7 +54,7 @@ class SFTConfig(Settings):
         1200, ge=1, description="Optimiser steps; the budget is counted in steps, so that it is reproducible"
     )
     target_loss: float | None = Field(
-        None, ge=0, description="Stop once the mean loss of the last 20 steps is at most this, in nats a token; or never"
+        None, ge=0, description="Stop once the mean loss of the last 20 steps is this low, in nats a token; none never"
     )
     demonstrations: int = Field(4000, ge=1, description="Expert episodes to learn from, where none are given")
     noise: float = Field(
