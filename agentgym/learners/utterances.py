@@ -13,7 +13,6 @@ from agentgym.contracts import LearnerContext
 from agentgym.episodes import Group
 from agentgym.errors import AlgorithmError
 from agentgym.learners.buffers import Transition
-from agentgym.learners.passes import evaluating
 from agentgym.policies.base import Decision, Turn
 from agentgym.policies.packing import TrainSequence
 from agentgym.policies.prompts import next_prompt
@@ -105,8 +104,7 @@ def draw_utterances(context: LearnerContext, turns: Sequence[Transition], key: S
             session.resume(slot, turn.episode.steps[: turn.t])
         chance = np.random.default_rng([*key, slot, _ANEW])
         asked.append(Turn(slot, turn.step.observation, {"goal": turn.episode.goal}, chance))
-    # In the precision of rollouts and losses, and with a cache, which models that train with checkpoints do without.
-    with evaluating(context.policy.model), context.accelerator.autocast():
+    with context.accelerator.autocast():  # the precision of rollouts and losses
         said: list[Decision] = session.act(asked) if asked else []
     for slot, decision in zip(mine, said, strict=True):
         if decision.action is not None and decision.prompt_ids != turns[slot].step.prompt_ids:
