@@ -5,7 +5,7 @@ Torch appears in annotations only, so that offline credit runs without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CollectorSpec",
+    "DrawingLearner",
     "Learner",
     "LearnerContext",
     "LearnerSpec",
@@ -137,6 +138,32 @@ class WarmingLearner(Protocol):
         """Whether the trainer is to make no optimiser step on the batch of the last ``update``.
 
         The same in every process. The batch is credited and reported all the same.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawingLearner(Protocol):
+    """A learner that has the policy speak anew, without an environment, in states of the learner's choice.
+
+    What is said then may teach the policy in place of the batch that was played.
+    """
+
+    @property
+    def drawn_tokens(self) -> int:
+        """Number of tokens that the policy generated for this learner since the last ``update`` began, at least 0.
+
+        Over all processes, and the same in every one. They count among the generated tokens of the run.
+        """
+        ...
+
+    def draws(self) -> Iterator[tuple[StepBatch, Sequence[Episode]]] | None:
+        """Return what to step on in place of the batch of the last ``update``, or None for that batch itself.
+
+        The trainer asks once the batch was credited, unless the policy is to be left alone, and takes all there is. It
+        credits each item and steps on it before it asks for the next, which is so said by the policy as it is then. An
+        item is a batch with this learner's columns, and its episodes in the order of their codes; of the other learners
+        only a ``ValueLearner`` sees it. What was played is credited and reported all the same.
         """
         ...
 

@@ -5,30 +5,36 @@ YifeiZhou02/ArCHer, and for the offline variant andreazanette/OfflineArcher.
 
     A(s, a) = min(Q₁, Q₂)(s, a) - min(V₁, V₂)(s)
     L_π     = -mean A Σₕ log π(aʰ | s, a^{<h})                          online: REINFORCE
+    L_π     = -mean Σₕ (A - bₕ) log π(aʰ | s, a^{<h})                   online, with a baseline bₕ = b(s, a^{<h})
+    L_b     = mean Σₕ (A - bₕ)²
     L_π     = -mean exp(A / T) Σₕ log π(aʰ | s, a^{<h})                 offline: advantage-weighted regression
 
 s is all that came before a turn and a the whole utterance of the turn, so every token of it gets the turn's advantage;
-there is no ratio, no clip and no whitening. Q and V, two of each, and their losses are in
+there is no ratio, no clip and no whitening. With ``actor="fresh"`` s is drawn from the buffer and a is what the policy
+says in it now, without a step of the environment. Q and V, two of each, and their losses are in
 ``agentgym.learners.UtteranceCritics``: a critic learns from a buffer of turns, so that rollouts are used many times,
-while the policy learns from what it says now. Offline the critics are IQL's, arXiv 2110.06169, and the regression is
-AWR's, arXiv 1910.00177.
+while the policy learns from what it says now. b is an ``agentgym.learners.Critic`` of tokens. Offline the critics are
+IQL's, arXiv 2110.06169, and the regression is AWR's, arXiv 1910.00177.
 
 Notation (paper → name): γ → ``gamma``; τ → ``tau``; min(Q₁, Q₂) → row column ``utterance_q``; min(V₁, V₂) → row column
-``utterance_v``; κ, the expectile → ``expectile``; 1 / T, the inverse temperature → ``beta_inv``.
+``utterance_v``; b → token column ``value``; κ, the expectile → ``expectile``; 1 / T, the inverse temperature →
+``beta_inv``.
 
 Deviations:
-    1. The published actor draws fresh utterances in states from the buffer. Here it learns from the turns that were
-       just played, which are fresh and in states that the policy meets now; each is used once an iteration, or as often
-       as ``epochs`` asks for.
-    2. V learns from fresh utterances in states from the buffer only with ``actions="fresh"``; by default from the
-       turns that were just played (ours): nothing need be generated, but V does not learn anew in old states.
+    1. By default the policy learns from the turns that were just played (ours), which are fresh too, but only in states
+       that it meets now; each is used once an iteration, or as often as ``epochs`` asks for. The published actor draws
+       fresh utterances in states from the buffer: ``actor="fresh"``.
+    2. Likewise V learns from the turns just played (ours), or with ``actions="fresh"`` from fresh utterances in states
+       from the buffer (the paper).
     3. The published critic is a RoBERTa that reads state and utterance apart. Here it is a copy of the policy's trunk,
        or with ``shared`` the policy's own, which reads the utterance after the state.
     4. An episode that a limit or a fault cut off bootstraps; the published worlds end there as the task does.
     5. The published code sums gradients over accumulated batches, here they are means. Adam does not see the scale; the
        clip of their norm does.
     6. The terminator of an utterance is one of its tokens; the published code drops it, and "stop" learns nothing.
-    7. The token-level baseline, which the paper describes and its code marks as to be added, is not offered.
+    7. The published code leaves the token-level baseline to be added. Here it has a trunk of its own, or with
+       ``shared`` is a head on the policy's, which it then moves too (our reading); it learns in the policy's own
+       optimiser steps, and A - b is taken with b as it was before them.
 """
 
 from __future__ import annotations
@@ -42,18 +48,20 @@ from pydantic import Field
 
 from agentgym.algos._likelihood import Likelihood, LikelihoodConfig
 from agentgym.algos.base import AlgorithmConfig, Column
+from agentgym.algos.functional.losses import value_loss
+from agentgym.algos.ppo import value_diagnostics
 from agentgym.batch import Credit, StepBatch
-from agentgym.contracts import CollectorSpec, LearnerSpec
+from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
 
-__all__ = ["ArCHer", "ArCHerConfig", "ArCHerOffline", "ArCHerOfflineConfig"]
+__all__ = ["ArCHer", "ArCHerConfig", "ArCHerOffline", "ArCHerOfflineConfig", "CriticsConfig"]
 
 Floats = npt.NDArray[np.float64]
 
-_OF_CRITICS = ("gamma", "tau", "shared", "steps", "minibatch", "capacity", "warmup")
+_OF_CRITICS = ("gamma", "tau", "actions", "shared", "steps", "minibatch", "capacity", "warmup")
 
 
-class ArCHerConfig(LikelihoodConfig):
-    """Settings of ArCHer: those of the critics, and of a loss without a ratio."""
+class CriticsConfig(LikelihoodConfig):
+    """Settings of the critics, and of a loss without a ratio."""
 
     gamma: float = Field(0.95, ge=0, le=1)
     """γ: discount of a turn."""
@@ -62,7 +70,7 @@ class ArCHerConfig(LikelihoodConfig):
     actions: Literal["batch", "fresh"] = "batch"
     """Where V's utterances come from: the turns just played, or drawn anew in states from the buffer (the paper)."""
     shared: bool = False
-    """Whether the critics read the policy's trunk and leave it alone; else they train a copy of it."""
+    """Whether the critics of utterances read the policy's trunk and leave it alone; else they train a copy of it."""
     critic_learning_rate: float = Field(3e-4, gt=0)
     """Learning rate of the critics."""
     steps: int = Field(20, ge=1)
@@ -75,16 +83,23 @@ class ArCHerConfig(LikelihoodConfig):
     """Iterations at first in which only the critics learn and the policy stays as it is."""
 
 
-class ArCHer(Likelihood):
-    """REINFORCE on the advantage of utterances under off-policy critics.
+class ArCHerConfig(CriticsConfig):
+    """Settings of ArCHer: those of the critics, and of the policy that learns by REINFORCE."""
 
-    >>> import numpy as np
-    >>> from agentgym.testing import make_batch
-    >>> batch = make_batch(group=[0, 0], episode=[0, 0], t=[0, 1], reward=[0, 1])
-    >>> valued = batch.with_columns(utterance_q=np.array([0.5, 1.0]), utterance_v=np.array([0.25, 0.5]))
-    >>> ArCHer().credit(valued).advantage.tolist()
-    [0.25, 0.5]
-    """
+    actor: Literal["batch", "fresh"] = "batch"
+    """What the policy learns from: the turns just played, or fresh utterances in states from the buffer (the paper)."""
+    actor_steps: int = Field(1, ge=1)
+    """Times an iteration that the policy learns from fresh utterances, drawn anew each time; with ``actor="fresh"``."""
+    actor_minibatch: int = Field(64, ge=1)
+    """States of the buffer in which it speaks each of these times; with ``actor="fresh"``."""
+    baseline: bool = False
+    """Whether a baseline b is learned and taken off the advantage at each token; with ``shared`` it moves the trunk."""
+    baseline_rate: float = Field(10.0, gt=0)
+    """Learning rate of the baseline's own weights over that of the policy; with ``baseline``."""
+
+
+class _UtteranceMethod(Likelihood):
+    """What both variants have: the critics of utterances, and the advantage by them."""
 
     laws: ClassVar[frozenset[str]] = frozenset({"permutation", "locality", "mask", "micro-batch"})
     exemptions: ClassVar[Mapping[str, str]] = {
@@ -103,17 +118,16 @@ class ArCHer(Likelihood):
             "row", -2.0, 2.0, "min(V1, V2) of the state before the turn; from agentgym.learners:UtteranceCritics"
         ),
     }
-    config_class: ClassVar[type[AlgorithmConfig]] = ArCHerConfig
-    config: ArCHerConfig
+    config_class: ClassVar[type[AlgorithmConfig]] = CriticsConfig
+    config: CriticsConfig
 
     def learners(self) -> list[LearnerSpec]:
         """Return the critics."""
         return [LearnerSpec("agentgym.learners:UtteranceCritics", self._critic_options())]
 
     def _critic_options(self) -> dict[str, Any]:
-        config = self.config
-        options = {name: getattr(config, name) for name in _OF_CRITICS}
-        return {**options, "actions": config.actions, "learning_rate": config.critic_learning_rate}
+        options = {name: getattr(self.config, name) for name in _OF_CRITICS}
+        return {**options, "learning_rate": self.config.critic_learning_rate}
 
     def advantage(self, batch: StepBatch) -> Floats:
         """Return A of each row, [R].
@@ -123,15 +137,6 @@ class ArCHer(Likelihood):
         """
         return self.read(batch, "utterance_q") - self.read(batch, "utterance_v")
 
-    def credit(self, batch: StepBatch) -> Credit:
-        """Return the advantage of every turn; component ``utterance``.
-
-        Raises:
-            AlgorithmError: If a column is missing.
-        """
-        advantage = self.advantage(batch).astype(np.float32)
-        return Credit(advantage, {"utterance": advantage}, self._diagnostics(batch))
-
     def _diagnostics(self, batch: StepBatch) -> dict[str, float]:
         if not len(batch):
             return {}
@@ -139,8 +144,77 @@ class ArCHer(Likelihood):
         return {"q_mean": float(q.mean()), "v_mean": float(v.mean()), "utterance_std": float((q - v).std())}
 
 
-class ArCHerOfflineConfig(ArCHerConfig):
-    """Settings of offline ArCHer: those of ArCHer, and of IQL and AWR."""
+class ArCHer(_UtteranceMethod):
+    """REINFORCE on the advantage of utterances under off-policy critics.
+
+    >>> import numpy as np
+    >>> from agentgym.testing import make_batch
+    >>> batch = make_batch(group=[0, 0], episode=[0, 0], t=[0, 1], reward=[0, 1])
+    >>> valued = batch.with_columns(utterance_q=np.array([0.5, 1.0]), utterance_v=np.array([0.25, 0.5]))
+    >>> ArCHer().credit(valued).advantage.tolist()
+    [0.25, 0.5]
+    """
+
+    config_class: ClassVar[type[AlgorithmConfig]] = ArCHerConfig
+    config: ArCHerConfig
+
+    @property
+    def columns(self) -> Mapping[str, Column]:  # type: ignore[override]  # the baseline depends on the settings
+        """The values of the critics, and of the baseline where there is one."""
+        about = "b of the state and the tokens before each token; from agentgym.learners:Critic"
+        baseline = {"value": Column("token", -2.0, 2.0, about)} if self.config.baseline else {}
+        return {**_UtteranceMethod.columns, **baseline}
+
+    def learners(self) -> list[LearnerSpec]:
+        """Return the critics, and the baseline where there is one."""
+        config = self.config
+        options = {"level": "token", "shared": config.shared, "rate": config.baseline_rate}
+        baseline = [LearnerSpec("agentgym.learners:Critic", options)] if config.baseline else []
+        return [*super().learners(), *baseline]
+
+    def _critic_options(self) -> dict[str, Any]:
+        of_actor = {name: getattr(self.config, name) for name in ("actor", "actor_steps", "actor_minibatch")}
+        return {**super()._critic_options(), **of_actor}
+
+    def credit(self, batch: StepBatch) -> Credit:
+        """Return the advantage of every turn; component ``utterance``.
+
+        With a baseline it is that of every token, which has the component ``baseline`` too, -b; ``returns`` are A.
+
+        Raises:
+            AlgorithmError: If a column is missing.
+        """
+        advantage = self.advantage(batch).astype(np.float32)
+        diagnostics = self._diagnostics(batch)
+        if not self.config.baseline:
+            return Credit(advantage, {"utterance": advantage}, diagnostics)
+        whole, value = np.repeat(advantage, np.diff(batch.token_offsets)), self.read(batch, "value")
+        parts = {"utterance": whole, "baseline": -value.astype(np.float32)}
+        credited = parts["utterance"] + parts["baseline"]
+        diagnostics |= value_diagnostics(value, whole.astype(np.float64), credited.astype(np.float64))
+        return Credit(credited, parts, diagnostics, "token", whole)
+
+    @property
+    def zero_advantage_is_silent(self) -> bool:
+        """Whether tokens of zero advantage leave the gradient alone; a baseline learns from every token."""
+        return super().zero_advantage_is_silent and not self.config.baseline
+
+    def loss(self, tokens: TokenBatch) -> Loss:
+        """Return the loss of REINFORCE, plus that of the baseline where the trainer trains one.
+
+        Raises:
+            AlgorithmError: If a coefficient is above 0 and its column is absent.
+        """
+        policy = super().loss(tokens)
+        if tokens.values is None:
+            return policy
+        # Summed over the tokens of a turn and averaged over turns, as the policy's own.
+        baseline = value_loss(tokens, tokens.total_rows, None)
+        return Loss(policy.total + baseline.total, {**policy.metrics, "baseline_loss": baseline.total.detach()})
+
+
+class ArCHerOfflineConfig(CriticsConfig):
+    """Settings of offline ArCHer: those of the critics, and of IQL and AWR."""
 
     gamma: float = Field(0.99, ge=0, le=1)
     """γ: discount of a turn."""
@@ -156,7 +230,7 @@ class ArCHerOfflineConfig(ArCHerConfig):
     """File of recorded groups to learn from; None takes the turns that the policy plays."""
 
 
-class ArCHerOffline(ArCHer):
+class ArCHerOffline(_UtteranceMethod):
     """Advantage-weighted regression on the turns of a data set, under IQL's critics.
 
     >>> import numpy as np

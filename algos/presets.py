@@ -165,9 +165,10 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "archer_paper": Preset(
         "archer",
-        "ArCHer, arXiv 2402.19446, and its code on Twenty Questions: 50 critic steps of 256 turns, 20 iterations ahead",
+        "ArCHer, arXiv 2402.19446, and its code on Twenty Questions: 50 critic and 3 actor steps, of 256 turns",
         {
             **{"gamma": 0.95, "tau": 0.1, "actions": "fresh", "steps": 50, "minibatch": 256, "capacity": 100_000},
+            **{"actor": "fresh", "actor_steps": 3, "actor_minibatch": 256},
             # The published 2e-5 is on gradients summed over 32 batches, but Adam does not see the scale.
             **{"warmup": 20, "critic_learning_rate": 2e-5},
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,15 @@ from agentgym.errors import ConfigError
 from agentgym.learners.buffers import Transition, TransitionBuffer
 from agentgym.learners.passes import descend, evaluating, score_tokens
 from agentgym.learners.targets import follow, target_of
-from agentgym.learners.utterances import draw_utterances, state_ids, state_sequences, successor_ids, turn_sequences
+from agentgym.learners.utterances import (
+    draw_utterances,
+    spoken_groups,
+    state_ids,
+    state_sequences,
+    successor_ids,
+    turn_sequences,
+)
+from agentgym.policies.base import Decision
 from agentgym.policies.packing import MicroBatch, TrainSequence
 from agentgym.policies.scoring import base_of, states_before
 
@@ -29,7 +37,7 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_GRAD_NORM = 1.0  # as in the released code
 _V, _Q = slice(0, 2), slice(2, 4)
-_DRAWN, _CHOSEN = 1, 2  # tell the generators of a step apart
+_DRAWN, _CHOSEN, _SPOKEN = 1, 2, 3  # tell the generators apart: of a critics' step, the first two, and of the actor's
 
 
 def td_targets(reward: Floats, terminated: npt.NDArray[np.bool_], next_values: Floats, gamma: float) -> Floats:
@@ -122,6 +130,9 @@ class UtteranceCritics:
     train. With ``expectile`` the value learns from the buffer's own actions instead, as in IQL. Where a limit ended the
     episode, s' is what the policy would have been shown next; only the end of the task counts as d = 1.
 
+    With ``actor="fresh"`` the policy learns, ``actor_steps`` times, from what it then says in states from the buffer,
+    and not from the batch. The columns of that are read in the same way.
+
     Every process sees all of the batch, keeps the same buffer, and works out a share of each step.
 
     Args:
@@ -130,6 +141,10 @@ class UtteranceCritics:
         expectile: κ in (0, 1) of the offline variant; None for the online one.
         actions: Where a' comes from: ``"batch"``, the turns of the batch at hand, at their own states (ours, cheap);
             ``"fresh"``, drawn anew in the states from the buffer (the paper). With ``expectile`` it is not read.
+        actor: What the policy learns from: ``"batch"``, the turns of the batch at hand (ours, cheap); ``"fresh"``,
+            utterances drawn anew in states from the buffer (the paper).
+        actor_steps: Times a batch that the policy learns from fresh utterances, at least 1.
+        actor_minibatch: States drawn from the buffer each of these times, at least 1.
         shared: Whether the heads read the policy's own trunk, which they then leave alone, and the targets with them;
             else they have a copy of the trunk as it was when the run began, which trains with the heads.
         learning_rate: Of Adam, above 0; gradients are clipped to norm 1.
@@ -149,6 +164,9 @@ class UtteranceCritics:
         tau: float = 0.1,
         expectile: float | None = None,
         actions: Literal["batch", "fresh"] = "batch",
+        actor: Literal["batch", "fresh"] = "batch",
+        actor_steps: int = 1,
+        actor_minibatch: int = 64,
         shared: bool = False,
         learning_rate: float = 3e-4,
         steps: int = 20,
@@ -156,8 +174,9 @@ class UtteranceCritics:
         capacity: int = 100_000,
         warmup: int = 0,
     ) -> None:
-        if actions not in ("batch", "fresh"):
-            raise ConfigError(f"actions of utterance critics are 'batch' or 'fresh', not {actions!r}")
+        for name, source in {"actions": actions, "actor": actor}.items():
+            if source not in ("batch", "fresh"):
+                raise ConfigError(f"{name} of utterance critics must be 'batch' or 'fresh', not {source!r}")
         for name, share in {"gamma": gamma, "tau": tau}.items():
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} of utterance critics must be in [0, 1], not {share}")
@@ -165,14 +184,18 @@ class UtteranceCritics:
             raise ConfigError(f"expectile of utterance critics must be between 0 and 1, not {expectile}")
         if learning_rate <= 0:
             raise ConfigError(f"learning_rate of utterance critics must be above 0, not {learning_rate}")
-        for name, count, least in (("steps", steps, 1), ("minibatch", minibatch, 1), ("warmup", warmup, 0)):
-            if count < least:
+        counts = {"steps": steps, "minibatch": minibatch, "actor_steps": actor_steps}
+        for name, count in {**counts, "actor_minibatch": actor_minibatch, "warmup": warmup}.items():
+            if count < (least := 0 if name == "warmup" else 1):
                 raise ConfigError(f"{name} of utterance critics must be at least {least}, not {count}")
-        self._gamma, self._tau, self._expectile, self._actions = gamma, tau, expectile, actions
+        self._gamma, self._tau, self._expectile = gamma, tau, expectile
+        # IQL has no use for other actions than the recorded ones.
+        self._fresh = {"actions": actions == "fresh" and expectile is None, "actor": actor == "fresh"}
         self._shared, self._learning_rate = shared, learning_rate
         self._steps, self._minibatch, self._warmup = steps, minibatch, warmup
+        self._actor_steps, self._actor_minibatch = actor_steps, actor_minibatch
         self._buffer = TransitionBuffer(capacity)
-        self._updates = self._taken = self._drawn_tokens = 0
+        self._updates = self._taken = self._spoken = self._drawn_tokens = 0
         self._metrics: dict[str, float] = {}
 
     def setup(self, context: LearnerContext) -> None:
@@ -182,10 +205,12 @@ class UtteranceCritics:
             ConfigError: If utterances are to be drawn by a policy that is constrained to commands nobody recorded.
         """
         policy = context.policy
-        if self._actions == "fresh" and self._expectile is None and policy.constrain != "none":
+        fresh = [name for name, drawn in self._fresh.items() if drawn]
+        if fresh and policy.constrain != "none":
             raise ConfigError(
-                f"actions='fresh' draws utterances in recorded states, but constrain={policy.constrain!r} needs their "
-                "admissible commands, which are not recorded: take actions='batch', or a policy that is not constrained"
+                f"{fresh[0]}='fresh' draws utterances in recorded states, but constrain={policy.constrain!r} needs "
+                f"their admissible commands, which are not recorded: take {fresh[0]}='batch', or a policy that is not "
+                "constrained"
             )
         self._context = context
         self._policy: nn.Module = policy.model
@@ -212,7 +237,7 @@ class UtteranceCritics:
         self._drawn_tokens = 0
         losses = [self._step(heard) for _ in range(self._steps if len(self._buffer) else 0)]
         self._updates += 1
-        outputs = self._read(self._model, self._sequences(turns))
+        valued = self._valued(batch, turns)
         td_loss, v_loss = np.mean(losses, 0) if losses else (0.0, 0.0)
         self._metrics = {
             "critics/td_loss": float(td_loss),
@@ -221,7 +246,42 @@ class UtteranceCritics:
             "critics/drawn_tokens": float(self._drawn_tokens),
             "critics/warming": float(self.warming),
         }
+        return valued
+
+    def _valued(self, batch: StepBatch, turns: Sequence[Transition]) -> StepBatch:
+        """Return ``batch``, whose rows are ``turns``, with the columns."""
+        outputs = self._read(self._model, self._sequences(turns))
         return batch.with_columns(utterance_q=outputs[:, _Q].min(1), utterance_v=outputs[:, _V].min(1))
+
+    @property
+    def drawn_tokens(self) -> int:
+        """Tokens that the policy has generated for V and for the actor since the last ``update`` began."""
+        return self._drawn_tokens
+
+    def draws(self) -> Iterator[tuple[StepBatch, Sequence[Episode]]] | None:
+        """Return batches of fresh utterances in states from the buffer, or None where the actor learns from the batch.
+
+        Each is drawn when it is asked for; one for which no state has room is left out.
+
+        Raises:
+            AlgorithmError: If a state's prompt cannot be built again from what is recorded.
+        """
+        return self._fresh_batches() if self._fresh["actor"] else None
+
+    def _fresh_batches(self) -> Iterator[tuple[StepBatch, Sequence[Episode]]]:
+        for _ in range(self._actor_steps if len(self._buffer) else 0):
+            turns = self._buffer.sample(self._actor_minibatch)
+            groups = spoken_groups(turns, self._draw(turns, self._spoken, _SPOKEN))
+            self._spoken += 1
+            if groups:
+                episodes = [episode for group in groups for episode in group.episodes]
+                batch = StepBatch.from_groups(groups)
+                yield self._valued(batch, [Transition(episode, 0) for episode in episodes]), episodes
+
+    def _draw(self, turns: Sequence[Transition], number: int, kind: int) -> list[Decision]:
+        drawn = draw_utterances(self._context, turns, (self._context.seed, number, kind))
+        self._drawn_tokens += sum(len(said.response_ids or ()) for said in drawn)
+        return drawn
 
     def metrics(self) -> dict[str, float]:
         """Return the mean losses of the last batch's steps, the size of the buffer, and what was drawn for them."""
@@ -240,7 +300,7 @@ class UtteranceCritics:
         goals[:, _Q] = self._td_targets(turns)
         if self._expectile is not None:
             goals[:, _V] = self._read(self._target, sequences)[:, _Q]
-        elif self._actions == "fresh":
+        elif self._fresh["actions"]:
             goals[:, _V] = self._values_of_fresh(turns)
         elif heard:
             chosen = np.random.default_rng([self._context.seed, self._taken, _CHOSEN]).integers(
@@ -266,12 +326,10 @@ class UtteranceCritics:
 
     def _values_of_fresh(self, turns: Sequence[Transition]) -> Floats:
         """Return Q̄ of what the policy would say now in the states of ``turns``, [N, 2]; NaN where it has no room."""
-        drawn = draw_utterances(self._context, turns, (self._context.seed, self._taken, _DRAWN))
-        self._drawn_tokens += sum(map(len, filter(None, drawn)))
-        outputs = self._read(
-            self._target, turn_sequences([state_ids(turn) for turn in turns], [said or () for said in drawn])
-        )
-        silent = np.array([said is None for said in drawn])
+        drawn = self._draw(turns, self._taken, _DRAWN)
+        said = [decision.response_ids or () for decision in drawn]
+        outputs = self._read(self._target, turn_sequences([state_ids(turn) for turn in turns], said))
+        silent = np.array([decision.action is None for decision in drawn])
         return np.where(silent[:, None], np.nan, outputs[:, _Q])
 
     def _descend(self, sequences: Sequence[TrainSequence], goals: Floats) -> npt.NDArray[np.float64]:
@@ -317,6 +375,7 @@ class UtteranceCritics:
             "buffer": self._buffer.state_dict(),
             "updates": self._updates,
             "taken": self._taken,
+            "spoken": self._spoken,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -325,4 +384,4 @@ class UtteranceCritics:
         self._target.load_state_dict(state["target"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._buffer.load_state_dict(state["buffer"])
-        self._updates, self._taken = int(state["updates"]), int(state["taken"])
+        self._updates, self._taken, self._spoken = (int(state[name]) for name in ("updates", "taken", "spoken"))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from accelerate.utils import gather_object
 
 from agentgym.contracts import LearnerContext
+from agentgym.episodes import Group
 from agentgym.errors import AlgorithmError
 from agentgym.learners.buffers import Transition
-from agentgym.policies.base import Turn
+from agentgym.policies.base import Decision, Turn
 from agentgym.policies.packing import TrainSequence
 from agentgym.policies.prompts import next_prompt
 
-__all__ = ["draw_utterances", "state_ids", "state_sequences", "successor_ids", "turn_sequences"]
+__all__ = ["draw_utterances", "spoken_groups", "state_ids", "state_sequences", "successor_ids", "turn_sequences"]
+
+_ANEW = 1_398_755_671  # sets the chance of draws apart from that of rollouts, which has numbers as small as a key's
 
 
 def state_ids(turn: Transition) -> list[int]:
@@ -74,9 +78,7 @@ def state_sequences(states: Sequence[Sequence[int]]) -> list[TrainSequence]:
     return turn_sequences(states, [()] * len(states))
 
 
-def draw_utterances(
-    context: LearnerContext, turns: Sequence[Transition], key: Sequence[int]
-) -> list[tuple[int, ...] | None]:
+def draw_utterances(context: LearnerContext, turns: Sequence[Transition], key: Sequence[int]) -> list[Decision]:
     """Return what the policy as it is now says in the states of recorded turns; no environment is stepped.
 
     Every process draws its share and gets all of them. What is drawn for a turn follows from ``key`` and its place.
@@ -87,7 +89,7 @@ def draw_utterances(
         key: Numbers that decide the chance.
 
     Returns:
-        Response tokens for each turn, None where the state leaves no room for any.
+        A decision for each turn, without an action where the state leaves no room for any.
 
     Raises:
         AlgorithmError: If a state's prompt cannot be built again from what is recorded.
@@ -100,16 +102,65 @@ def draw_utterances(
         turn = turns[slot]
         if turn.t:
             session.resume(slot, turn.episode.steps[: turn.t])
-        chance = np.random.default_rng([*key, slot])
+        chance = np.random.default_rng([*key, slot, _ANEW])
         asked.append(Turn(slot, turn.step.observation, {"goal": turn.episode.goal}, chance))
-    drawn: list[tuple[int, tuple[int, ...] | None]] = []
-    for slot, decision in zip(mine, session.act(asked) if asked else (), strict=True):
+    with context.accelerator.autocast():  # the precision of rollouts and losses
+        said: list[Decision] = session.act(asked) if asked else []
+    for slot, decision in zip(mine, said, strict=True):
         if decision.action is not None and decision.prompt_ids != turns[slot].step.prompt_ids:
             raise AlgorithmError(
                 "the prompts of recorded turns cannot be built again, as they list admissible commands, which are not "
-                "recorded: let the policy's context show none, or take actions='batch'"
+                "recorded: let the policy's context show none, or let nothing be drawn anew (actions='batch', "
+                "actor='batch')"
             )
-        drawn.append((slot, decision.response_ids if decision.action is not None else None))
+    drawn = list(zip(mine, said, strict=True))
     if world > 1:
         drawn = gather_object(drawn)
-    return [said for _, said in sorted(drawn, key=lambda pair: pair[0])]
+    return [decision for _, decision in sorted(drawn, key=lambda pair: pair[0])]
+
+
+def spoken_groups(turns: Sequence[Transition], drawn: Sequence[Decision]) -> list[Group]:
+    """Return what was drawn as episodes of one turn, each a group of its own, for ``StepBatch.from_groups``.
+
+    The prompt of such a turn is the whole state. So the utterance is a training sequence by itself, and what the policy
+    had said before it is not trained on. As no environment was stepped there is no reward and no successor: of the
+    chain of tokens the utterance is the end.
+
+    Args:
+        turns: The recorded turns.
+        drawn: What was said in their states; turns in which nothing was said are left out.
+    """
+    groups = []
+    for number, (turn, decision) in enumerate(zip(turns, drawn, strict=True)):
+        if decision.action is None:
+            continue
+        step = replace(
+            turn.step,
+            action=decision.action,
+            response=decision.response,
+            prompt_ids=tuple(state_ids(turn)),
+            response_ids=decision.response_ids,
+            logprobs=decision.logprobs,
+            allowed_ids=decision.allowed_ids,
+            node=None,
+            reward=0.0,
+            shaped_reward=0.0,
+            terminated=True,
+            truncated=False,
+            valid=True,
+            format_ok=True,
+        )
+        name = f"drawn/{number}"
+        episode = replace(
+            turn.episode,
+            group=name,
+            index=0,
+            steps=(step,),
+            context="window",
+            won=False,
+            score=0.0,
+            end="pruned",
+            final_observation="",
+        )
+        groups.append(Group(name, (episode,)))
+    return groups

@@ -45,13 +45,13 @@ def rollout_metrics(groups: Sequence[Group], batch: StepBatch) -> dict[str, floa
     }
 
 
-def credit_metrics(batch: StepBatch, credit: Credit) -> dict[str, float]:
-    """Return what the algorithm says of its credit, and the spread of the advantages."""
+def credit_metrics(batch: StepBatch, credit: Credit, prefix: str = "credit") -> dict[str, float]:
+    """Return what the algorithm says of its credit, and the spread of the advantages, under ``prefix``."""
     values = credit.advantage
     spread = {"mean": values.mean(), "std": values.std(), "abs_max": np.abs(values).max()} if values.size else {}
     return {
-        **{f"credit/advantage_{name}": float(value) for name, value in spread.items()},
-        **{f"credit/{name}": float(value) for name, value in credit.diagnostics.items()},
+        **{f"{prefix}/advantage_{name}": float(value) for name, value in spread.items()},
+        **{f"{prefix}/{name}": float(value) for name, value in credit.diagnostics.items()},
     }
 
 

@@ -32,6 +32,7 @@ class Tally:
         self._batch: StepBatch | None = None
         self.parts = 0
         self._gauges: defaultdict[str, float] = defaultdict(float)
+        self._figures: list[tuple[float, Mapping[str, float]]] = []
         self._updates: list[tuple[float, Mapping[str, float]]] = []
         self._credits: list[tuple[float, Mapping[str, float]]] = []
         self._seconds = {"collect": 0.0, "update": 0.0}
@@ -48,11 +49,38 @@ class Tally:
             self._gauges[name] += value
         self._seconds["collect"] += seconds
 
-    def learned(self, batch: StepBatch, credit: Credit, update: Mapping[str, float], seconds: float) -> None:
-        """Take note of what was learned from a batch, and how long credit and update took."""
+    def learned(
+        self,
+        batch: StepBatch,
+        credit: Credit,
+        figures: Mapping[str, float],
+        updates: Sequence[Mapping[str, float]],
+        seconds: float,
+    ) -> None:
+        """Take note of what was learned from a batch.
+
+        Args:
+            batch: The batch that was played.
+            credit: Its credit.
+            figures: What the learners say of it.
+            updates: What was said of each time that the policy learned: once, never while learners warm up, or as often
+                as it learned from what was drawn in place of the batch.
+            seconds: How long credit, learners and updates took.
+        """
         self._credits.append((len(batch), credit_metrics(batch, credit)))
-        self._updates.append((update.get("updates", 0.0), update))
+        self._figures.append((1.0, figures))
+        self._updates += [(update.get("updates", 0.0), update) for update in updates]
         self._seconds["update"] += seconds
+
+    def spent(self, costs: Mapping[str, float]) -> None:
+        """Add costs that came of learning."""
+        for name, value in costs.items():
+            self.stats[name] += value
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether anything was learned yet, by the policy or by a learner."""
+        return bool(self._credits)
 
     @property
     def updates(self) -> float:
@@ -63,16 +91,19 @@ class Tally:
         """Return the figures of the iteration."""
         batch = StepBatch.from_groups(self.groups) if self._batch is None else self._batch
         collect, update = self._seconds["collect"], self._seconds["update"]
+        played = self.stats["generated_tokens"] - self.stats.get("drawn_tokens", 0.0)
         learned = _averages(self._updates)
-        if self._updates:
-            learned |= {"updates": self.updates, "learning_rate": self._updates[-1][1].get("learning_rate", 0.0)}
+        if self.has_learned:
+            rate = self._updates[-1][1].get("learning_rate", 0.0) if self._updates else 0.0
+            learned |= {"updates": self.updates, "learning_rate": rate}
         return {
             **rollout_metrics(self.groups, batch),
+            **_averages(self._figures),
             **learned,
             **_averages(self._credits),
             **{f"rollout/{name}": value for name, value in self.stats.items()},
             **{f"rollout/{name}": value / self.parts for name, value in self._gauges.items()},
-            "tokens_per_second": self.stats["generated_tokens"] / collect,
+            "tokens_per_second": played / collect,
             "time/collect": collect,
             "time/update": update,
             "memory/peak_gib": memory_gib(),

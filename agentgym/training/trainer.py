@@ -5,7 +5,6 @@ Read ``Trainer.train`` first: it is the whole run, top down.
 
 from __future__ import annotations
 
-import pkgutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,8 +15,8 @@ from typing import Any, cast
 from accelerate.utils import gather_object, set_seed
 
 from agentgym.algos import Algorithm, get_algorithm
-from agentgym.batch import StepBatch
-from agentgym.contracts import Learner, LearnerContext, ReportingLearner, ValueLearner, WarmingLearner
+from agentgym.batch import Credit, StepBatch
+from agentgym.contracts import LearnerContext
 from agentgym.errors import ConfigError, TrainingError
 from agentgym.evaluation import Evaluation, evaluate
 from agentgym.policies import HFPolicy, Turn
@@ -31,11 +30,13 @@ from agentgym.training.environments import resolve_environments
 from agentgym.training.faults import FaultBudget
 from agentgym.training.generators import generator_state, restore_generators
 from agentgym.training.interrupts import Interrupts
+from agentgym.training.learning import LearnerSet
 from agentgym.training.loggers import MetricsFile, check_trackers, versions, write_json
 from agentgym.training.processes import choose_run_dir, leave_processes, make_accelerator, start_processes
 from agentgym.training.reference import Reference
 from agentgym.training.report import write_report
 from agentgym.training.result import TrainResult
+from agentgym.training.statistics import credit_metrics
 from agentgym.training.tally import Coverage, Tally
 from agentgym.training.update import Updater
 from agentgym.training.warm_start import WarmStart, warm_start
@@ -157,7 +158,7 @@ class Trainer:
         while True:
             began = time.perf_counter()
             # Once weights have changed there is no way back to the start of the iteration, so it runs to its end.
-            with self._breakable() if not tally.updates else nullcontext():
+            with nullcontext() if tally.has_learned else self._breakable():
                 rollout = next(rollouts, None)
             if rollout is None:
                 break
@@ -197,23 +198,26 @@ class Trainer:
             yield self._collector.merge(shares)
 
     def _learn(self, tally: Tally, rollout: Rollout, batch: StepBatch, tokens_before: float) -> None:
-        """Ask for the credit of a batch and step the optimiser on it."""
+        """Credit a batch and step the optimiser on it, or on what a learner has drawn in its place."""
         began = time.perf_counter()
         episodes = [episode for group in rollout.groups for episode in group.episodes]
-        figures: dict[str, float] = {}
-        for learner in self._learners:
-            batch = learner.update(batch, episodes)
-            if isinstance(learner, ReportingLearner):
-                figures |= learner.metrics()
-        credit = self.algorithm.credit(batch)
-        if self.config.advantage_rms is not None:
-            credit = match_rms(credit, batch, self.config.advantage_rms)
-        update: dict[str, float] = {}
-        if not any(isinstance(learner, WarmingLearner) and learner.warming for learner in self._learners):
-            # The batch being learned from does not move the schedule.
-            tokens = tokens_before + tally.stats["generated_tokens"] - rollout.stats["generated_tokens"]
-            update = self._updater.update(episodes, batch, credit, self.iteration, tokens, tally.parts - 1)
-        tally.learned(batch, credit, {**figures, **update}, time.perf_counter() - began)
+        # The batch being learned from does not move the schedule, nor does what is drawn for it.
+        tokens = tokens_before + tally.stats["generated_tokens"] - rollout.stats["generated_tokens"]
+        batch, figures = self._learners.update(batch, episodes)
+        credit = self._credit(batch)
+        updates: list[dict[str, float]] = []
+        for number, (lesson, spoken) in enumerate(self._learners.lessons(batch, episodes)):
+            due = credit if lesson is batch else self._credit(lesson)
+            part = (tally.parts - 1, number)
+            updates.append(self._updater.update(spoken, lesson, due, self.iteration, tokens, part))
+            if lesson is not batch:
+                updates[-1] |= credit_metrics(lesson, due, "drawn")
+        tally.spent(self._learners.costs())
+        tally.learned(batch, credit, figures, updates, time.perf_counter() - began)
+
+    def _credit(self, batch: StepBatch) -> Credit:
+        credit, rms = self.algorithm.credit(batch), self.config.advantage_rms
+        return credit if rms is None else match_rms(credit, batch, rms)
 
     # Evaluation and checkpoints ---------------------------------------------------------------------------------------
 
@@ -278,7 +282,7 @@ class Trainer:
             "recent_faults": list(self._faults.recent),
             "skipped_updates": self._updater.skipped,
             "algorithm": {"name": type(self.algorithm).__name__, "state": self.algorithm.state_dict()},
-            "learners": [learner.state_dict() for learner in self._learners],
+            "learners": self._learners.state_dict(),
             "optimizer": self._updater.optimizer.state_dict(),
             "evaluations": [[i, evaluation.to_dict()] for i, evaluation in self.evaluations.items()],
             "warm_start": None if self.warm_start is None else asdict(self.warm_start),
@@ -329,8 +333,7 @@ class Trainer:
         accelerator, config = self.accelerator, self.config
         set_seed(config.seed)
         self._collector = self._build_collector()
-        learners = [pkgutil.resolve_name(spec.name)(**spec.options) for spec in self.algorithm.learners()]
-        self._learners: list[Learner] = learners
+        self._learners = LearnerSet(self.algorithm)
         self.policy.model.to(accelerator.device)
         if state is None and self.policy.needs_warm_start:
             self.warm_start = warm_start(
@@ -344,8 +347,8 @@ class Trainer:
         self.policy.needs_warm_start = False
         self._reference: Reference | None = None
         reference = None if self.algorithm.config.kl_coef == 0 else self._keep_reference(resumed=state is not None)
-        critic = self._set_up_learners(resumed=state is not None)
-        self._updater = Updater(accelerator, self.policy, self.algorithm, config, reference, critic)
+        self._learners.setup(self._learner_context(resumed=state is not None))
+        self._updater = Updater(accelerator, self.policy, self.algorithm, config, reference, self._learners.critic)
         self._saved = -1
         if state is not None:
             self._restore(state)
@@ -364,28 +367,14 @@ class Trainer:
             world_size=self.accelerator.num_processes,
         )
 
-    def _set_up_learners(self, resumed: bool) -> ValueLearner | None:
-        """Set the learners up and return the one whose critic trains along with the policy, if there is one.
-
-        Raises:
-            ConfigError: If there are several.
-        """
-        context = LearnerContext(
+    def _learner_context(self, resumed: bool) -> LearnerContext:
+        return LearnerContext(
             policy=self.policy,
             accelerator=self.accelerator,
             seed=self.config.seed,
             tokens_per_microbatch=self.config.tokens_per_microbatch,
             reference=lambda: self._keep_reference(resumed),
         )
-        for learner in self._learners:
-            learner.setup(context)
-        critics = [learner for learner in self._learners if isinstance(learner, ValueLearner)]
-        if len(critics) > 1:
-            names = ", ".join(type(critic).__name__ for critic in critics)
-            raise ConfigError(
-                f"{type(self.algorithm).__name__} asks for {len(critics)} critics ({names}); one can train"
-            )
-        return critics[0] if critics else None
 
     def _keep_reference(self, resumed: bool) -> Reference:
         """Return the policy as the run began, kept beside the checkpoints: for a KL penalty, and for learners."""
@@ -415,8 +404,7 @@ class Trainer:
         self._faults.recent.extend(state["recent_faults"])
         self._updater.skipped = state["skipped_updates"]
         self.algorithm.load_state_dict(state["algorithm"]["state"])
-        for learner, saved in zip(self._learners, state["learners"], strict=True):
-            learner.load_state_dict(saved)
+        self._learners.load_state_dict(state["learners"])
         self._updater.optimizer.load_state_dict(state["optimizer"])
         self._collector.load_state_dict(state["collector"])
         self.evaluations = {i: Evaluation.from_dict(evaluation) for i, evaluation in state["evaluations"]}

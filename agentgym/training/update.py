@@ -118,7 +118,7 @@ class Updater:
         credit: Credit,
         iteration: int,
         generated_tokens: float = 0.0,
-        part: int = 0,
+        part: tuple[int, int] = (0, 0),
     ) -> dict[str, float]:
         """Train on a batch; every process gives the whole batch and runs its own share.
 
@@ -128,7 +128,8 @@ class Updater:
             credit: Their credit.
             iteration: Number of the iteration, from 0; decides on the learning rate and the order.
             generated_tokens: Tokens generated before; the learning rate of a run with a budget needs it.
-            part: Number of the batch within the iteration, from 0; decides on the order too.
+            part: Number of the played batch within the iteration, and of the lesson within that, from 0; decide on the
+                order too.
 
         Returns:
             Metrics, averaged over the optimiser steps.
@@ -151,7 +152,7 @@ class Updater:
         for group, factor in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         self._training_mode()
-        rng = np.random.default_rng([config.seed, iteration, part])
+        rng = np.random.default_rng([config.seed, iteration, *part])
         sums: defaultdict[str, float] = defaultdict(float)
         steps = 0
         for _ in range(config.epochs):

@@ -80,6 +80,95 @@ def test_every_token_of_a_turn_has_its_advantage_and_pulls_alike() -> None:
     torch.testing.assert_close(logp.grad, -spoken.advantage / 2)
 
 
+# The baseline ---------------------------------------------------------------------------------------------------------
+
+
+def two_turns() -> StepBatch:
+    five = np.zeros(5)
+    tokens = {"token_offsets": [0, 2, 5], "token_ids": five.astype(np.int64), "logprobs": five.astype(np.float32)}
+    batch = make_batch(group=[0, 0], episode=[0, 0], t=[0, 1], reward=[0, 1], **tokens)
+    return valued(batch, [0.5, 1.0], [0.25, 0.5])
+
+
+def test_a_baseline_is_taken_off_at_each_token_and_learns_the_advantage() -> None:
+    b = np.array([0.25, 0.0, 0.5, 1.0, -0.5])
+    credit = ArCHer(baseline=True).credit(two_turns().with_token_columns(value=b))
+    assert credit.level == "token"
+    assert credit.advantage.tolist() == [0.0, 0.25, 0.0, -0.5, 1.0]
+    assert credit.returns is not None
+    assert credit.returns.tolist() == [0.25, 0.25, 0.5, 0.5, 0.5]
+    np.testing.assert_array_equal(credit.components["utterance"] + credit.components["baseline"], credit.advantage)
+    with pytest.raises(AlgorithmError, match=r"token column 'value'.*agentgym\.learners:Critic"):
+        ArCHer(baseline=True).credit(two_turns())
+
+
+def test_the_losses_of_policy_and_baseline_are_means_over_turns_of_sums_over_tokens() -> None:
+    algorithm, b = ArCHer(baseline=True), torch.tensor([0.5, 0.0, 1.0])
+    logp = torch.tensor([-1.0, -2.0, -0.5], requires_grad=True)
+    values = torch.tensor([0.5, 0.0, 0.75], requires_grad=True)
+    advantage = torch.tensor([1.0, 1.0, 2.0])
+    tokens = TokenBatch(
+        logp=logp,
+        old_logp=logp.detach(),
+        advantage=advantage - b,
+        mask=torch.ones(3, dtype=torch.bool),
+        row=torch.tensor([0, 0, 1]),
+        episode=torch.tensor([0, 0, 1]),
+        tokens_in_row=torch.tensor([2.0, 2, 1]),
+        total_tokens=3,
+        total_rows=2,
+        total_episodes=2,
+        values=values,
+        old_values=b,
+        returns=advantage,
+        value_mask=torch.ones(3, dtype=torch.bool),
+    )
+    loss = algorithm.loss(tokens)
+    assert float(loss.metrics["policy_loss"]) == pytest.approx((0.5 * 1 + 1.0 * 2 + 1.0 * 0.5) / 2)
+    assert float(loss.metrics["baseline_loss"]) == pytest.approx((0.5**2 + 1.0**2 + 1.25**2) / 2)
+    assert float(loss.total.detach()) == pytest.approx(sum(map(float, loss.metrics.values())))
+    loss.total.backward()
+    assert logp.grad is not None
+    assert values.grad is not None
+    assert logp.grad.tolist() == [-0.25, -0.5, -0.5]
+    assert values.grad.tolist() == [-0.5, -1.0, -1.25]
+    assert not algorithm.zero_advantage_is_silent
+
+
+@given(b=NUMBERS, q=st.lists(NUMBERS, min_size=3, max_size=3))
+def test_a_baseline_leaves_the_expected_gradient_alone(b: float, q: list[float]) -> None:
+    """Over utterances as often as the policy says them, b times the sum of ∇log π is 0."""
+    said = [0, 1, 2, 2]  # π = 1/4, 1/4, 1/2
+    gradients = []
+    for baseline in (0.0, b):
+        logits = torch.tensor([0.0, 0.0, math.log(2)], dtype=torch.float64, requires_grad=True)
+        advantage = torch.tensor([q[token] for token in said], dtype=torch.float64) - baseline
+        row = torch.arange(4)
+        logp = logits.log_softmax(0)[said]
+        spoken = TokenBatch(logp, logp.detach(), advantage, row >= 0, row, row, torch.ones(4), 4, 4, 4)
+        (gradient,) = torch.autograd.grad(ArCHer().loss(spoken).total, logits)
+        gradients.append(gradient)
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9)
+
+
+def test_the_baseline_is_a_critic_of_tokens() -> None:
+    critics, baseline = ArCHer(baseline=True, baseline_rate=3.0, shared=True, actor="fresh", actor_steps=3).learners()
+    assert (critics.options["actor"], critics.options["actor_steps"]) == ("fresh", 3)
+    assert baseline.name == "agentgym.learners:Critic"
+    assert baseline.options == {"level": "token", "shared": True, "rate": 3.0}
+    assert len(ArCHer().learners()) == 1
+
+
+# Offline --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", ["actor=fresh", "actor_steps=2", "baseline=true"])
+def test_offline_nothing_is_said_anew(setting: str) -> None:
+    name = setting.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"ArCHerOfflineConfig has no setting '{name}'"):
+        get_algorithm(f"archer_offline:{setting}")
+
+
 def test_offline_weights_are_exponential_and_bounded() -> None:
     batch = make_batch(group=[0] * 3, episode=[0, 1, 2], t=[0] * 3, reward=[0] * 3)
     columns = valued(batch, [1.0, 0.0, 900.0], [0.0, 1.0, 0.0])

@@ -13,17 +13,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentgym.algos import ArCHer
 from agentgym.batch import StepBatch
-from agentgym.contracts import ReportingLearner, WarmingLearner
+from agentgym.contracts import DrawingLearner, ReportingLearner, WarmingLearner
 from agentgym.episodes import Episode
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.learners import UtteranceCritics
 from agentgym.learners.buffers import Transition
 from agentgym.learners.utterance_critics import expectile_loss, td_targets
 from agentgym.learners.utterances import draw_utterances, state_ids, successor_ids
-from agentgym.policies import HFPolicy, RandomPolicy, Transcript, Window
+from agentgym.policies import Decision, HFPolicy, RandomPolicy, Transcript, Window
+from agentgym.policies.packing import TrainSequence, collate, sequences_of
 from agentgym.policies.prompts import next_prompt
+from agentgym.policies.scoring import TokenScorer
 from agentgym.rollouts import GroupCollector
+from agentgym.training.packing import TokenColumns
 from tests.learners.test_critic import CONTEXTS, context_of, pasts, play
 from tests.training.small import make_corridor, small_policy
 
@@ -238,7 +242,7 @@ def test_a_cold_policy_says_again_what_it_said(context: Transcript | Window) -> 
     policy = small_policy(context=context, temperature=1e-4)
     turns = recorded(policy)[::3]
     drawn = draw_utterances(context_of(policy), turns, (0, 1))
-    assert drawn == [turn.step.response_ids for turn in turns]
+    assert [decision.response_ids for decision in drawn] == [turn.step.response_ids for turn in turns]
 
 
 def test_fresh_utterances_follow_from_their_key() -> None:
@@ -247,7 +251,7 @@ def test_fresh_utterances_follow_from_their_key() -> None:
     one, again, other = (draw_utterances(context_of(policy), turns, key) for key in ((0, 1), (0, 1), (0, 2)))
     assert one == again != other
     policy.max_tokens = 5
-    assert draw_utterances(context_of(policy), turns, (0, 1)) == [None] * len(turns)
+    assert draw_utterances(context_of(policy), turns, (0, 1)) == [Decision(action=None)] * len(turns)
     assert draw_utterances(context_of(policy), [], (0, 1)) == []
 
 
@@ -262,14 +266,145 @@ def test_values_can_learn_from_fresh_utterances() -> None:
 
 
 def test_fresh_utterances_need_prompts_that_can_be_built_again() -> None:
-    with pytest.raises(ConfigError, match=r"constrain='admissible'.*take actions='batch'"):
-        ready(small_policy(constrain="admissible"), actions="fresh")
+    for setting in ("actions", "actor"):
+        with pytest.raises(ConfigError, match=rf"^{setting}='fresh'.*constrain='admissible'.*take {setting}='batch'"):
+            ready(small_policy(constrain="admissible"), **{setting: "fresh"})
+    ready(small_policy(constrain="admissible"), actions="fresh", expectile=0.9)  # which does not read it
     policy = small_policy(context=Window(2, instruction=None, show_admissible=True))
     with pytest.raises(AlgorithmError, match="prompts of recorded turns cannot be built again"):
         draw_utterances(context_of(policy), recorded(policy), (0, 1))
 
 
+# What the policy learns from ------------------------------------------------------------------------------------------
+
+ACTOR: dict[str, Any] = {"actor": "fresh", "actor_steps": 2, "actor_minibatch": 6}
+
+
+def logp_of(policy: HFPolicy, sequences: Sequence[TrainSequence]) -> torch.Tensor:
+    micro = collate(sequences)
+    scored: torch.Tensor = TokenScorer(policy.model)(micro.ids, micro.lengths, micro.select)[0]
+    return scored
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=["transcript", "window"])
+def test_the_policy_is_given_what_it_says_now_and_nothing_that_was_said_before(context: Transcript | Window) -> None:
+    policy = small_policy(context=context)
+    batch, episodes = play(policy)
+    critics = ready(policy, **ACTOR)
+    assert isinstance(critics, DrawingLearner)
+    critics.update(batch, episodes)
+    assert critics.drawn_tokens == 0
+    draws = critics.draws()
+    assert draws is not None
+    states = {tuple(state) for episode in episodes for state in pasts(episode)}
+    tokens = 0
+    for drawn, spoken in draws:
+        assert len(drawn) == len(spoken) == 6
+        sequences = sequences_of(spoken)
+        for row, sequence in enumerate(sequences):
+            state, said = sequence.ids[: sequence.positions[0]].tolist(), sequence.ids[sequence.positions].tolist()
+            assert tuple(state) in states
+            assert [*state, *said] == sequence.ids.tolist()
+            v1, v2, q1, q2 = by_hand(critics, policy, state, said)
+            assert drawn.columns["utterance_q"][row] == pytest.approx(min(q1, q2), rel=1e-4, abs=1e-5)
+            assert drawn.columns["utterance_v"][row] == pytest.approx(min(v1, v2), rel=1e-4, abs=1e-5)
+        assert not drawn.reward.any()
+        tokens += len(drawn.token_ids)
+        assert critics.drawn_tokens == tokens
+        with torch.no_grad():
+            np.testing.assert_allclose(drawn.logprobs, logp_of(policy, sequences), rtol=1e-4, atol=1e-4)
+            for parameter in policy.model.parameters():  # as a step would
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    assert tokens > 12
+    critics.update(batch, episodes)
+    assert critics.drawn_tokens == 0
+    assert ready(policy).draws() is None
+
+
+def test_where_no_state_has_room_nothing_is_drawn() -> None:
+    policy = small_policy()
+    batch, episodes = play(policy)
+    critics = ready(policy, **ACTOR)
+    critics.update(batch, episodes)
+    everything = policy.max_tokens
+    policy.max_tokens = 5
+    assert list(critics.draws() or ()) == []
+    assert critics.drawn_tokens == 0
+    lengths = [len(state) for episode in episodes for state in pasts(episode)]
+    policy.max_tokens = int(np.median(lengths)) + policy.max_new_tokens
+    for drawn, spoken in critics.draws() or ():
+        assert 0 < len(drawn) == len(spoken) < 6
+        assert all(len(e.steps[0].prompt_ids or ()) + policy.max_new_tokens <= policy.max_tokens for e in spoken)
+    policy.max_tokens = everything
+    assert [len(drawn) for drawn, _ in critics.draws() or ()] == [6, 6]
+
+
+def test_reinforce_on_fresh_utterances_climbs_the_exact_gradient() -> None:
+    """Under exact critics the mean over draws of A ∇log π is Σ π A ∇log π over all utterances, and the loss has it.
+
+    Utterances are one token long, so all of them can be listed. Gradients are compared along one direction.
+    """
+    policy = small_policy(max_new_tokens=1, temperature=1.0)
+    _, episodes = play(policy)
+    critics = ready(policy, actor="fresh", actor_steps=4, actor_minibatch=500)
+    critics._buffer.extend(episodes)
+    states = [tuple(state) for episode in episodes for state in pasts(episode)]
+    generator = torch.Generator().manual_seed(3)
+    along = [torch.randn(p.shape, generator=generator) for p in policy.model.parameters()]
+
+    def log_policy(step: float) -> torch.Tensor:
+        moved = copy.deepcopy(policy.model).double().eval()
+        with torch.no_grad():
+            for parameter, direction in zip(moved.parameters(), along, strict=True):
+                parameter.add_(step * direction)
+            return torch.stack([moved(torch.tensor([state])).logits[0, -1].log_softmax(-1) for state in states])
+
+    slope = ((log_policy(1e-5) - log_policy(-1e-5)) / 2e-5).numpy()  # of log π along the direction, [states, tokens]
+    prob = log_policy(0.0).exp().numpy()
+    quality = slope  # any table will do; this one has a gradient along the direction
+    value = (prob * quality).sum(1)
+    place = {state: number for number, state in enumerate(states)}
+
+    def exact(model: object, sequences: Sequence[TrainSequence]) -> np.ndarray[Any, Any]:
+        found = [(place[tuple(s.ids[: s.positions[0]].tolist())], int(s.ids[-1])) for s in sequences]
+        return np.array([[value[s], value[s], quality[s, a], quality[s, a]] for s, a in found])
+
+    critics._read = exact  # type: ignore[method-assign]
+    terms: list[float] = []
+    for drawn, spoken in critics.draws() or ():
+        credit, sequences = ArCHer().credit(drawn), sequences_of(spoken)
+        columns = TokenColumns(drawn, credit, torch.device("cpu"))
+        logp = logp_of(policy, sequences)
+        loss = ArCHer().loss(columns.take(collate(sequences), columns.totals(sequences), logp, None, None))
+        policy.model.zero_grad()
+        loss.total.backward()
+        pull = sum(float((p.grad * d).sum()) for p, d in zip(policy.model.parameters(), along, strict=True))
+        said = [(place[e.steps[0].prompt_ids or ()], (e.steps[0].response_ids or ())[0]) for e in spoken]
+        mine = [(quality[s, a] - value[s]) * slope[s, a] for s, a in said]
+        assert pull == pytest.approx(-np.mean(mine), rel=1e-3)
+        terms += mine
+    each = (quality - value[:, None]) * slope
+    truth = (prob * each).sum(1).mean()
+    error = np.sqrt(((prob * each**2).sum(1).mean() - truth**2) / len(terms))
+    assert abs(np.mean(terms) - truth) < 4 * error
+    assert truth > 10 * error, "the comparison says something"
+
+
 # What is kept and refused ---------------------------------------------------------------------------------------------
+
+
+def test_what_the_policy_is_given_goes_on_where_it_was_saved() -> None:
+    policy = small_policy()
+    batch, episodes = play(policy)
+    one, other = ready(policy, **ACTOR), ready(policy, **ACTOR)
+    one.update(batch, episodes)
+    earlier = [drawn.token_ids.tolist() for drawn, _ in one.draws() or ()]
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for (drawn, spoken), (again, same) in zip(one.draws() or (), other.draws() or (), strict=True):
+        assert spoken == same
+        assert drawn.token_ids.tolist() not in earlier
+        for name in ("utterance_q", "utterance_v"):
+            np.testing.assert_array_equal(drawn.columns[name], again.columns[name])
 
 
 def test_what_was_saved_goes_on_bit_for_bit() -> None:
@@ -292,7 +427,10 @@ def test_what_was_saved_goes_on_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"actions": "old"}, "'batch' or 'fresh', not 'old'"),
+        ({"actions": "old"}, "actions of utterance critics must be 'batch' or 'fresh', not 'old'"),
+        ({"actor": "old"}, "actor of utterance critics must be 'batch' or 'fresh', not 'old'"),
+        ({"actor_steps": 0}, "actor_steps of utterance critics"),
+        ({"actor_minibatch": 0}, "actor_minibatch of utterance critics"),
         ({"gamma": 1.5}, "gamma of utterance critics"),
         ({"tau": -0.5}, "tau of utterance critics"),
         ({"expectile": 1.0}, "expectile of utterance critics"),

@@ -31,8 +31,20 @@ class Steps(Corridor):
         return observation, reward + gain, terminated, valid
 
 
+class Graded(Corridor):
+    """A corridor in which anything that is said has a grade, so that a policy which babbles has something to learn."""
+
+    def _act(self, action: str) -> tuple[str, float, bool, bool]:
+        observation, reward, terminated, valid = super()._act(action)
+        return observation, reward + len(action) % 5 / 10, terminated, valid
+
+
 def make_corridor() -> gym.Env[str, str]:
     return gym.wrappers.TimeLimit(Steps(), max_episode_steps=7)
+
+
+def make_graded() -> gym.Env[str, str]:
+    return gym.wrappers.TimeLimit(Graded(), max_episode_steps=7)
 
 
 def small_policy(seed: int = 0, **options: Any) -> HFPolicy:

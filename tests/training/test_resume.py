@@ -20,7 +20,7 @@ from agentgym.algos import GRPO, GiGPO
 from agentgym.errors import TrainingError
 from agentgym.training import Callback, Trainer
 from agentgym.training.checkpoint import checkpoints_in, read_checkpoint, write_checkpoint
-from tests.training.small import make_corridor, small_config, small_policy
+from tests.training.small import make_corridor, make_graded, small_config, small_policy
 from tests.worlds import Corridor
 
 SETTINGS: dict[str, Any] = {"iterations": 4, "eval_every": 2, "eval_episodes": 4, "save_every": 1}
@@ -43,10 +43,17 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert torch.equal(tensor, weights(other, 4)[name]), name
 
 
-def train(folder: Path, resume: bool = False, callbacks: Any = (), algorithm: Any = None, **settings: Any) -> Trainer:
+def train(
+    folder: Path,
+    resume: bool = False,
+    callbacks: Any = (),
+    algorithm: Any = None,
+    free: bool = False,
+    **settings: Any,
+) -> Trainer:
     trainer = Trainer(
-        make_corridor,
-        small_policy(constrain="admissible"),
+        make_graded if free else make_corridor,
+        small_policy(constrain="none" if free else "admissible"),
         algorithm or GiGPO(),
         small_config(folder, **{**SETTINGS, **settings}),
         callbacks=callbacks,

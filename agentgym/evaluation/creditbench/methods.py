@@ -99,6 +99,8 @@ def _obstacle(method: Method) -> str:
     columns = {} if method.algorithm is None else method.algorithm.columns
     if missing := sorted(set(columns) - set(ORACLES)):
         return f"it reads the column {missing[0]!r}, which has no exact counterpart in a finite world"
+    if {"value", "utterance_v"} <= set(columns):
+        return "its 'value' is a baseline of the advantage, and here 'value' is the exact value of a state"
     return ""
 
 

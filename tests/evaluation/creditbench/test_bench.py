@@ -215,6 +215,12 @@ def test_columns_without_an_exact_counterpart_leave_a_method_out(monkeypatch: py
         find_methods(["remax"])
 
 
+def test_a_baseline_of_advantages_is_not_taken_for_a_value() -> None:
+    find_methods(["archer"])
+    with pytest.raises(ConfigError, match=r"archer:baseline=true cannot be measured here: its 'value' is a baseline"):
+        find_methods(["archer:baseline=true"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
