@@ -1,16 +1,20 @@
-"""DynLin-UCB and its baselines on the two systems of its paper, at shorter horizons than the paper's.
+"""DynLin-UCB and its baselines on the two systems of its paper: two at the paper's horizon, all at shorter ones.
 
 The paper runs a million rounds ten times and publishes curves only, so that its numbers cannot be set beside these;
-what can be compared is which curves bend. Here the synthetic system is played for 50,000 rounds with each of the
-paper's three noises, the advertising system for 100,000, and DynLin-UCB and LinUCB on the latter for 400,000; ten runs
-each. Horizons enter bonuses and rates (log T), so that a curve is not the start of a longer one. ``growth`` is the
-regret of the second half over that of the first: 1 if it is linear, √2 - 1 = 0.41 if it grows as √T, 0 if it stopped.
+what can be compared is which curves bend. Here DynLin-UCB and LinUCB play both systems for a million rounds. Every
+agent plays the synthetic system for 50,000 rounds with each of the paper's three noises and the advertising system for
+100,000; DynLin-UCB and LinUCB play the latter for 400,000 too. Ten runs each. Horizons enter bonuses and rates (log T),
+so that a curve is not the start of a longer one. ``growth`` is the regret of the second half over that of the first: 1
+if it is linear, √2 - 1 = 0.41 if it grows as √T, 0 if it stopped.
 
-    python benchmarks/dynlin_ucb.py
+    python benchmarks/dynlin_ucb.py [horizon ...]
+
+Horizons that were played take the place of what the record has of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,9 +36,12 @@ SETTINGS: tuple[tuple[str, float, int, tuple[str, ...]], ...] = (
     ("synthetic", 0.1, 50_000, EVERY),
     ("advertising", 0.01, 100_000, EVERY),
     ("advertising", 0.01, 400_000, ("dynlin_ucb", "lin_ucb")),
+    ("synthetic", 0.001, 1_000_000, ("dynlin_ucb", "lin_ucb")),
+    ("advertising", 0.01, 1_000_000, ("dynlin_ucb", "lin_ucb")),
 )
 # How DynLin-UCB bears a wrong bound of the spectral radius, as multiples of the true one.
 WRONG = (0.0, 0.5, 2.0)
+WRONG_AT = ((0.001, 50_000), (0.01, 50_000), (0.001, 1_000_000))
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "dynlin_ucb.json"
 PLOT = ROOT / "docs" / "assets" / "dynlin_ucb.png"
@@ -112,29 +119,31 @@ def measure(instance: str, noise: float, horizon: int, agent: str, factor: float
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Draw mean regrets against rounds, a panel for each setting that every agent played."""
+    """Draw mean regrets against rounds, a panel for each setting that every agent played or that has the paper's T."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings = [setting for setting in SETTINGS if setting[3] == EVERY]
-    figure, panels = pyplot.subplots(1, len(settings), figsize=(4.2 * len(settings), 4.2))
-    for panel, (instance, noise, horizon, _) in zip(panels, settings, strict=True):
+    settings = [setting for setting in SETTINGS if setting[3] == EVERY or setting[2] == 1_000_000]
+    figure, panels = pyplot.subplots(2, len(settings) // 2, figsize=(2.1 * len(settings), 8.4))
+    for panel, (instance, noise, horizon, _) in zip(panels.flat, settings, strict=True):
         here = [row for row in rows if (row.instance, row.noise, row.horizon) == (instance, noise, horizon)]
         right = [row for row in here if row.radius_factor == 1]
-        for number, row in enumerate(right):
+        for row in right:
+            number = EVERY.index(row.agent)
             low, high = (np.array(row.mean) + sign * np.array(row.error) for sign in (-1, 1))
-            [line] = panel.plot(row.rounds, row.mean, "--" if number > 4 else "-", label=row.agent)
-            panel.fill_between(row.rounds, low, high, color=line.get_color(), alpha=0.15)
+            panel.plot(row.rounds, row.mean, f"C{number}", ls="--" if number > 4 else "-", label=row.agent)
+            panel.fill_between(row.rounds, low, high, color=f"C{number}", alpha=0.15)
         system = INSTANCES[instance](noise)
         if system.expert is not None:
             panel.plot([0, horizon], [0, expert_regret(system) * horizon], "k:", label="expert")
-        top = 3 * next(row.end[0] for row in right if row.agent == "dynlin_ucb")
-        panel.set(title=f"{instance}, noise {noise}", xlabel="rounds", ylim=(0, top))
+        top = 4 * next(row.end[0] for row in right if row.agent == "dynlin_ucb")
+        panel.set(title=f"{instance}, noise {noise}, {horizon:,} rounds", ylim=(0, top))
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("regret")
-    panels[-1].legend(fontsize=8)
+    figure.supxlabel("rounds")
+    figure.supylabel("regret")
+    panels[1, 0].legend(fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
@@ -143,23 +152,30 @@ def plot(rows: list[Row], path: Path) -> None:
 
 def main() -> None:
     """Play, print the table, write the record and the plot."""
+    parser = argparse.ArgumentParser(description="Regret in dynamical linear bandits.")
+    parser.add_argument("horizons", nargs="*", type=int, help="numbers of rounds to play; all by default")
+    wanted = parser.parse_args().horizons
     heads = zip(("instance", "noise", "T", "agent", "ρ̄/ρ", "at T/2", "at T", "growth", "linear"), WIDTHS, strict=True)
     print(" ".join(f"{head:>{width}}" for head, width in heads))
-    rows = []
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+    rows = {(row["instance"], row["noise"], row["horizon"], row["agent"], row["radius_factor"]): row for row in kept}
     tasks = [(*setting[:3], agent, 1.0) for setting in SETTINGS for agent in setting[3]]
-    tasks += [("synthetic", noise, 50_000, "dynlin_ucb", factor) for noise in (0.001, 0.01) for factor in WRONG]
-    for instance, noise, horizon, agent, factor in tasks:
-        row = measure(instance, noise, horizon, agent, factor)
-        rows.append(row)
+    tasks += [("synthetic", noise, rounds, "dynlin_ucb", factor) for noise, rounds in WRONG_AT for factor in WRONG]
+    for task in tasks:
+        if wanted and task[2] not in wanted:
+            continue
+        row = measure(*task)
+        rows[task] = asdict(row)
         print(
-            f"{instance:>12} {noise:6} {horizon:8} {agent:>19} {factor:5} {row.half[0]:9.0f} {row.end[0]:9.0f} "
-            f"{row.growth:7.2f} {row.mostly_linear:4}/{RUNS}",
+            f"{row.instance:>12} {row.noise:6} {row.horizon:8} {row.agent:>19} {row.radius_factor:5} "
+            f"{row.half[0]:9.0f} {row.end[0]:9.0f} {row.growth:7.2f} {row.mostly_linear:4}/{RUNS}",
             flush=True,
         )
     expert = expert_regret(INSTANCES["advertising"](None))
-    record = {"runs": RUNS, "expert_regret_a_round": round(expert, 6), "rows": [asdict(row) for row in rows]}
+    found = [rows[task] for task in tasks if task in rows]
+    record = {"runs": RUNS, "expert_regret_a_round": round(expert, 6), "rows": found}
     RESULTS.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    plot(rows, PLOT)
+    plot([Row(**row) for row in found], PLOT)
 
 
 if __name__ == "__main__":

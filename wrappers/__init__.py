@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from .action_tags import ActionTags as ActionTags
 from .copy_snapshot import CopySnapshot as CopySnapshot
+from .designed_reward import DesignedReward as DesignedReward
 from .group_recorder import GroupRecorder as GroupRecorder
 from .history import History as History
 from .potential_shaping import PotentialShaping as PotentialShaping
@@ -27,6 +28,7 @@ from .state_hash import StateHash as StateHash
 __all__ = [
     "ActionTags",
     "CopySnapshot",
+    "DesignedReward",
     "GroupRecorder",
     "History",
     "InvalidActionPenalty",

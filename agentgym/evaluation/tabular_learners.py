@@ -16,8 +16,18 @@ import numpy.typing as npt
 from agentgym.algos.functional.discounted import Process, greedy_actions
 from agentgym.envs.finite import FiniteMDP, solve
 from agentgym.errors import ConfigError
+from agentgym.identity import text_hash
 
-__all__ = ["Episode", "Learner", "QLearner", "Reinforce", "policy_return", "process_of", "returns_to_go"]
+__all__ = [
+    "Episode",
+    "Learner",
+    "QLearner",
+    "Reinforce",
+    "policy_return",
+    "process_of",
+    "returns_to_go",
+    "reward_table",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +51,22 @@ def process_of(mdp: FiniteMDP, gamma: float) -> Process:
         np.add.at(transition, (*at, mdp.successor[:, :, k]), mdp.probability[:, :, k])
     start = np.bincount(mdp.start, minlength=states) / len(mdp.start)
     return Process(transition, (mdp.probability * mdp.reward).sum(-1), mdp.legal[mdp.observation], start, gamma)
+
+
+def reward_table(mdp: FiniteMDP, reward: Floats) -> dict[str, dict[str, float]]:
+    """Return R(s, a) by names, for ``agentgym.wrappers.DesignedReward`` around the same world as text.
+
+    Args:
+        mdp: The world.
+        reward: R(s, a), [S, A].
+
+    Returns:
+        Hash of the state → the action's text → what it pays, where that is not 0.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for s, a in np.argwhere(reward != 0).tolist():
+        table.setdefault(text_hash(mdp.states[s]), {})[mdp.actions[a]] = float(reward[s, a])
+    return table
 
 
 def policy_return(mdp: FiniteMDP, policy: Floats, horizon: int, gamma: float) -> float:

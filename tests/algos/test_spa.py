@@ -16,7 +16,7 @@ from agentgym.batch import StepBatch
 from agentgym.contracts import LearnerSpec
 from agentgym.errors import AlgorithmError, ConfigError
 from agentgym.learners import ProgressEstimator
-from agentgym.testing import check_algorithm
+from agentgym.testing import check_algorithm, make_batch
 from agentgym.testing.strategies import EIGHTHS, step_batches
 from tests.algos.test_ppo import played
 
@@ -94,6 +94,19 @@ def test_grounding_pays_each_turn_that_was_understood() -> None:
     assert SPA(beta=0.5).credit(batch).diagnostics["grounded_share"] == 0.5
 
 
+def test_grounding_can_pay_more_for_wandering_than_for_success() -> None:
+    """The counter-example to using it online, as the page has it: 20 legal turns in vain against a success in 8."""
+    turns = [20, 8]
+    batch = make_batch(
+        group=[0] * 28,
+        episode=np.repeat([0, 1], turns),
+        t=np.concatenate([np.arange(n) for n in turns]),
+        reward=[0.0] * 27 + [1.0],
+    )
+    assert sums(SPA(redistribution="uniform", beta=0.5).rewards(batch), batch).tolist() == [10.0, 5.0]
+    assert sums(SPA(redistribution="uniform").rewards(batch), batch).tolist() == [0.0, 1.0]
+
+
 def test_the_released_weight_leaves_nothing_for_the_last_turn() -> None:
     batch = estimated(1)
     plain = SPA(beta=0.5).rewards(batch)
@@ -106,8 +119,6 @@ def test_the_released_weight_leaves_nothing_for_the_last_turn() -> None:
 
 def test_the_released_code_by_hand() -> None:
     """Two rollouts of a task, of three turns and two, the first won: 1 and -1, plus 0.5, times 2, 1, 0 and 1, 0."""
-    from agentgym.testing import make_batch
-
     batch = make_batch(
         group=[0] * 5,
         episode=[0, 0, 0, 1, 1],

@@ -80,10 +80,13 @@ def test_health_and_warnings(groups: list[Group]) -> None:
 
 
 def test_what_cannot_score_is_left_out_with_the_reason(groups: list[Group]) -> None:
-    names = ("grpo", "ppo", "remax", "empg", "reinforce_pp", "progress_advantage")
+    names = ("grpo", "ppo", "remax", "empg", "reinforce_pp", "progress_advantage", "spa", "ma_ppo", "archer")
     replay = replay_credit(groups, {name: get_algorithm(name) for name in names})
     assert list(replay.methods) == ["grpo"]
     assert "'value'" in replay.left_out["ppo"]
+    assert "'value'" in replay.left_out["spa"]
+    assert "'value'" in replay.left_out["ma_ppo"]
+    assert "agentgym.learners:UtteranceCritics" in replay.left_out["archer"]
     assert "'baseline'" in replay.left_out["remax"]
     assert "'entropy'" in replay.left_out["empg"]
     assert "tokens" in replay.left_out["reinforce_pp"]

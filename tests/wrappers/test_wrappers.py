@@ -22,6 +22,7 @@ from agentgym.testing import check_text_env
 from agentgym.wrappers import (
     ActionTags,
     CopySnapshot,
+    DesignedReward,
     GroupRecorder,
     History,
     InvalidActionPenalty,
@@ -43,6 +44,7 @@ ALONE: dict[str, Wrap] = {
     "InvalidActionPenalty": lambda env: InvalidActionPenalty(env, on="admissible"),
     "ScaleReward": lambda env: ScaleReward(env, 10.0),
     "PotentialShaping": lambda env: PotentialShaping(env, lambda text, info: len(text) / 100, gamma=0.9),
+    "DesignedReward": lambda env: DesignedReward(env, {}),
     "ReplaySnapshot": ReplaySnapshot,
     "CopySnapshot": CopySnapshot,
 }

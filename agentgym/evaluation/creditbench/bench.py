@@ -134,10 +134,14 @@ class Report:
         return interval(np.mean([_defined(values) for values in kept], axis=0))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-ready data; metrics as [value, low, high], or null where undefined.
+        """Return what was found as JSON-ready data; metrics are null where they are undefined.
 
-        ``records`` is a table whose columns ``columns`` names.
+        ``summary`` has [value, low, high] of each method's means over settings. ``records`` is a table whose columns
+        ``columns`` names, with the estimate of every metric in every setting; its resamples are in ``Record`` alone.
+        Of methods that ``same_credit`` has on one line, the table holds the first.
         """
+        families = self.families()
+        shown = {names[0] for names in families}
         return {
             "agentgym": sys.modules["agentgym"].__version__,  # not imported: the package stands above every floor
             "machine": {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__},
@@ -148,7 +152,7 @@ class Report:
             "metrics": METRICS,
             "oracle_columns": {name: text for name, (text, _) in ORACLES.items()},
             "left_out": self.left_out,
-            "same_credit": [list(names) for names in self.families() if len(names) > 1],
+            "same_credit": [list(names) for names in families if len(names) > 1],
             "summary": {
                 method: {metric: _plain(self.mean(method, metric)) for metric in METRICS} for method in self.methods
             },
@@ -156,9 +160,10 @@ class Report:
             "records": [
                 [
                     *(getattr(record, key) for key in _KEYS),
-                    *(_plain(interval(record.metrics[name])) if name in record.metrics else None for name in METRICS),
+                    *(_rounded(record.metrics[name][0]) if name in record.metrics else None for name in METRICS),
                 ]
                 for record in self.records
+                if record.method in shown
             ],
         }
 
@@ -166,7 +171,7 @@ class Report:
         """Return ``to_dict`` as JSON text, one entry a line, so that two reports can be compared by eye."""
 
         def plain(value: Any) -> str:
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+            return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
         entries = []
         for key, value in self.to_dict().items():
@@ -180,8 +185,12 @@ class Report:
         return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
-def _plain(found: Interval | None) -> list[float] | None:
-    return None if found is None else [round(x, 3) for x in (found.value, found.low, found.high)]
+def _plain(found: Interval | None) -> list[float | None] | None:
+    return None if found is None else [_rounded(x) for x in (found.value, found.low, found.high)]
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)
 
 
 def credit_bench(

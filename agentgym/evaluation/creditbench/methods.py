@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from agentgym.algos import get_algorithm, list_algorithms
 from agentgym.algos.base import Algorithm
+from agentgym.algos.spa import SPA
 from agentgym.batch import StepBatch
 from agentgym.envs.finite import FiniteMDP, solve
 from agentgym.errors import AgentGymError, ConfigError, MissingExtraError
@@ -96,12 +97,26 @@ def _method(name: str) -> Method:
 
 def _obstacle(method: Method) -> str:
     """Return why a method cannot be measured, or nothing."""
-    columns = {} if method.algorithm is None else method.algorithm.columns
+    if method.algorithm is None:
+        return ""
+    if method.algorithm.collector().name == "filtered":
+        return "it credits all turns alike and chooses episodes instead, which is done by its collector"
+    columns = method.algorithm.columns
     if missing := sorted(set(columns) - set(ORACLES)):
         return f"it reads the column {missing[0]!r}, which has no exact counterpart in a finite world"
     if {"value", "utterance_v"} <= set(columns):
         return "its 'value' is a baseline of the advantage, and here 'value' is the exact value of a state"
+    if isinstance(method.algorithm, SPA) and (changed := _changes_what_is_dealt_out(method.algorithm)):
+        return f"its critic learns the rewards that it deals out, whose exact values are not known with {changed}"
     return ""
+
+
+def _changes_what_is_dealt_out(algorithm: SPA) -> str:
+    """Return a setting with which rewards are other than the progress itself, or discounted, or nothing."""
+    known = {"redistribution": "progress", "alpha": 1.0, "beta": 0.0, "gamma": 1.0}
+    known |= {"residual": False, "legacy_horizon_weight": False}
+    given = {name: getattr(algorithm.config, name) for name in known}
+    return next((f"{name}={value!r}" for name, value in given.items() if value != known[name]), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +128,24 @@ class _Setting:
     gamma: float
     forks: int
     rng: np.random.Generator
+    dealt_out: bool
+
+    @cached_property
+    def forecast(self) -> Floats:
+        """E[return | all up to the row's action], undiscounted, [R]."""
+        q = solve(self.mdp, self.policy, self.horizon).q
+        on_rows: Floats = q[self.sample.left, self.sample.batch.state, self.sample.action]
+        return on_rows
+
+    @cached_property
+    def forecast_before(self) -> Floats:
+        """The same of the row before, 0 for the first of an episode, [R]."""
+        return np.where(self.sample.batch.t > 0, np.append(0.0, self.forecast[:-1]), 0.0)
+
+    @cached_property
+    def goes_on(self) -> npt.NDArray[np.bool_]:
+        """Whether a row follows in the episode, [R]."""
+        return np.asarray(np.diff(self.sample.batch.episode, append=-1) == 0)
 
     @cached_property
     def fork_means(self) -> Floats:
@@ -122,12 +155,17 @@ class _Setting:
 
 def _value(s: _Setting) -> Floats:
     v = solve(s.mdp, s.policy, s.horizon, s.gamma).v
-    return v[s.sample.left, s.sample.batch.state]
+    # What was dealt out before is not still to come; with γ = 1 that is all that differs.
+    return v[s.sample.left, s.sample.batch.state] - (s.forecast_before if s.dealt_out else 0.0)
 
 
 def _next_value(s: _Setting) -> Floats:
     v = solve(s.mdp, s.policy, s.horizon, s.gamma).v
-    return v[s.sample.left - 1, s.sample.successor]
+    return v[s.sample.left - 1, s.sample.successor] - (np.where(s.goes_on, s.forecast, 0.0) if s.dealt_out else 0.0)
+
+
+def _progress(s: _Setting) -> Floats:
+    return s.forecast - s.forecast_before
 
 
 def _quality(s: _Setting) -> Floats:
@@ -163,8 +201,7 @@ def _mc_value(s: _Setting) -> Floats:
 
 def _mc_next_value(s: _Setting) -> Floats:
     # The state after a row is the one before the next row, and has the same forks; nothing is ahead of the last one.
-    goes_on = np.diff(s.sample.batch.episode, append=-1) == 0
-    return np.where(goes_on, np.append(s.fork_means[1:], 0.0), 0.0)
+    return np.where(s.goes_on, np.append(s.fork_means[1:], 0.0), 0.0)
 
 
 ORACLES: Mapping[str, tuple[str, Callable[[_Setting], Floats]]] = {
@@ -172,6 +209,11 @@ ORACLES: Mapping[str, tuple[str, Callable[[_Setting], Floats]]] = {
     "next_value": (
         "the same of the state after the row, 0 at the limit, which counts as failure; in [0, 1]",
         _next_value,
+    ),
+    "progress": (
+        "by how much the best forecast of the return rises with the row's action; a critic beside it, too, counts what "
+        "was dealt out so far as gone",
+        _progress,
     ),
     "utterance_q": ("Q of the hidden state, steps left and action, as `value`; in [0, 1]", _quality),
     "utterance_v": ("the same as `value`", _value),
@@ -195,8 +237,9 @@ def with_oracles(
     batch = sample.batch
     if method.algorithm is None:
         return batch
-    setting = _Setting(mdp, policy, horizon, sample, method.gamma, method.forks, rng)
-    for name, column in method.algorithm.columns.items():
+    columns = method.algorithm.columns
+    setting = _Setting(mdp, policy, horizon, sample, method.gamma, method.forks, rng, "progress" in columns)
+    for name, column in columns.items():
         values = ORACLES[name][1](setting)
         if column.level == "row":
             batch = batch.with_columns(**{name: values})

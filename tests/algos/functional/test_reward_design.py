@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -107,6 +108,37 @@ def test_designs_keep_what_is_optimal(process: Process) -> None:
     adapted = design_adaptive(process, target, weights, largest=largest)
     check_design(process, adapted.reward, None, largest)
     assert adapted.value >= adaptive_informativeness(weights, process.reward) - 1e-6, "the original reward was allowed"
+
+
+@given(process=PROCESSES, seed=st.integers(0, 9))
+@settings(max_examples=15)
+def test_a_reward_that_may_differ_in_more_states_is_no_worse(process: Process, seed: int) -> None:
+    assume(clear_enough(process))
+    target, largest = find_target(process), bound_of(process)
+    paying = np.flatnonzero(process.reward.any(1)).tolist()
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(process.start)), paying)).tolist()
+    values = [
+        design_reward(process, target, states=[*paying, *others[:more]], horizons=HORIZONS, largest=largest).value
+        for more in sorted({0, len(others) // 2, len(others)})
+    ]
+    assert all(after >= before - 1e-6 for before, after in itertools.pairwise(values))
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_potentials_and_adaptive_designs_of_the_worlds(name: str) -> None:
+    """Any potential keeps exactly the optimal actions, and EXPADARD the law, whoever learns."""
+    process = WORLDS[name]
+    target = find_target(process)
+    for seed in range(3):
+        phi = np.where(process.ends, 0.0, np.random.default_rng(seed).normal(size=len(process.start)))
+        shaped = process.reward + expected_shaping(process, phi)
+        assert np.array_equal(greedy_actions(optimal_values(process, shaped), process.legal), target.optimal)
+        weights = adaptive_weights(
+            process, target, some_policy(process, seed), visitation(process, some_policy(process, seed + 1))
+        )
+        adapted = design_adaptive(process, target, weights)
+        check_design(process, adapted.reward, None, 1.0)
+        assert adapted.value > adaptive_informativeness(weights, process.reward)
 
 
 @pytest.mark.parametrize("name", WORLDS)

@@ -86,7 +86,10 @@ def test_report_says_everything_as_json() -> None:
     ]
     assert data["worlds"]["AliasedCorridor-v0"]["aliased"]
     assert data["summary"]["oracle"]["correlation"] == [1.0, 1.0, 1.0]
-    assert records[2]["step_correlation"][0] < 1
+    assert records[2]["step_correlation"] < 1
+    assert records[0]["step_correlation"] is None
+    exact = report.records[2].metrics["batch_cosine"][0]
+    assert records[2]["batch_cosine"] == pytest.approx(exact, abs=5e-4), "estimates have three digits"
     assert data["settings"]["skills"] == [0.5]
     assert data["returns"][0]["return"] > 0
     value = report.mean("gigpo:gamma=1", "signal", world="AliasedCorridor-v0")
@@ -123,6 +126,28 @@ def test_exact_critics_of_utterances_make_archer_the_oracle() -> None:
     np.testing.assert_allclose(credit, truth, atol=1e-6)
 
 
+def test_an_ideal_estimator_beside_an_exact_critic_leaves_spa_where_ppo_is() -> None:
+    """A return dealt out early changes no temporal difference but the last, which loses what only chance decided."""
+    mdp, policy, sample = small_sample()
+    steps: dict[str, Any] = {"lam": 0.0, "whiten": False}
+    credit = {}
+    for name in ("spa", "ppo"):
+        method = Method(name, get_algorithm(name, **steps))
+        batch = with_oracles(method, mdp, policy, 8, sample, np.random.default_rng(0))
+        credit[name], _ = method_credit(method, batch, sample, np.zeros(len(batch)))
+        if name == "spa":
+            progress = batch.columns["progress"]
+    exact = solve(mdp, policy, 8)
+    first = sample.batch.t == 0
+    so_far = np.cumsum(progress) - np.repeat((np.cumsum(progress) - progress)[first], np.bincount(sample.batch.episode))
+    here = (sample.left, sample.batch.state, sample.action)
+    np.testing.assert_allclose(so_far, exact.q[here], atol=1e-9, err_msg="its sum so far is the best forecast")
+    last = sample.batch.terminated | sample.batch.truncated
+    np.testing.assert_allclose(credit["spa"][~last], credit["ppo"][~last], atol=1e-6)
+    np.testing.assert_allclose(credit["spa"][last], exact.advantage[here][last], atol=1e-6)
+    assert np.abs(credit["spa"] - credit["ppo"]).max() > 0.1, "the last step slips, and pays or does not"
+
+
 def test_other_oracle_columns() -> None:
     mdp, policy, sample = small_sample()
 
@@ -136,6 +161,7 @@ def test_other_oracle_columns() -> None:
             "mc_next_value": Column("row", 0, 1, ""),
             "utterance_q": Column("row", 0, 1, ""),
             "utterance_v": Column("row", 0, 1, ""),
+            "progress": Column("row", -1, 1, ""),
         }
 
     assert set(Reader.columns) | set(TD.columns) == set(ORACLES)
@@ -207,6 +233,21 @@ def test_settings_stand_behind_a_colon() -> None:
         find_methods(["gigpoo"])
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("spa:redistribution=loo", "redistribution='loo'"),
+        ("spa:beta=0.5", r"beta=0\.5"),
+        ("spa_released", "redistribution='loo'"),
+        ("spa:residual=true", "residual=True"),
+        ("filtered_bc", "chooses episodes"),
+    ],
+)
+def test_what_an_exact_column_would_not_fit_is_not_measured(name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} cannot be measured here.*{reason}"):
+        find_methods([name])
+
+
 def test_columns_without_an_exact_counterpart_leave_a_method_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "ORACLES", {})
     _, left_out = find_methods()
@@ -251,6 +292,10 @@ print([name for name in ("torch", "transformers", "pyarrow", "matplotlib") if na
 def test_equal_credit_stands_together() -> None:
     report = credit_bench(algos=["grpo:std=null", "oracle", "rloo"], worlds=("Chain-v0",), group_sizes=(3,), **SMALL)
     assert report.families() == [("grpo:std=null", "rloo"), ("oracle",)]
+    data = report.to_dict()
+    assert data["same_credit"] == [["grpo:std=null", "rloo"]]
+    assert set(data["summary"]) == {"grpo:std=null", "oracle", "rloo"}
+    assert [row[data["columns"].index("method")] for row in data["records"]] == ["grpo:std=null", "oracle"]
 
 
 def test_picture_shows_it(tmp_path: Path) -> None:
