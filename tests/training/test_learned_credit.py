@@ -34,7 +34,7 @@ CASES = [("ALFWorld-v0", *case) for case in HOUSEHOLD.items()] + [("WebShop-v0",
 def test_it_trains_by_name_on_the_worlds_of_its_paper(
     env: str, name: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    model, tokenizer, arguments = tiny.build(env, hidden=16, heads=2)
+    model, tokenizer, arguments = tiny.build(env, hidden=16)
     policy = HFPolicy(model, tokenizer, context=arguments["context"], constrain="admissible")
     config = small_config(tmp_path / "run", iterations=1, groups=1, group_size=2, save_every=0)
     seen = Metrics()
