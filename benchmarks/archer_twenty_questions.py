@@ -56,9 +56,10 @@ def small_policy(seed: int) -> HFPolicy:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    torch.manual_seed(seed)
     options: dict[str, Any] = {"context": Transcript(instruction=None), "max_new_tokens": 4, "needs_warm_start": True}
-    return HFPolicy(LlamaForCausalLM(config), tokenizer, name=f"small-{seed}", **options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HFPolicy(LlamaForCausalLM(config), tokenizer, name=f"small-{seed}", **options)
 
 
 def train(method: str, seed: int, iterations: int, rate: float, folder: Path) -> Path:
