@@ -210,7 +210,7 @@ class MappedCatalogue:
         return DrawnPrices(self, drawn)
 
     def index_of(self, asin: str) -> int:
-        """Return the number of the product with this identifier, upper case.
+        """Return the number of the product with this identifier.
 
         Raises:
             KeyError: If there is none.

@@ -178,6 +178,22 @@ def test_a_name_that_looks_like_an_action_does_nothing_by_itself(tmp_path: Path)
     assert "click[buy now]" in info["admissible"]
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("asin", ["b00000000x", "ßB", "İ", "Back", "click[x]", "A]B[C", "A\nB", " ", "\ud800"])
+def test_identifiers_are_data(tmp_path: Path, asin: str, mapped: bool) -> None:
+    """The original looks a product up by its link in capitals; here a link leads where it stands."""
+    write(tmp_path, [{**GOOD, "asin": asin}], {asin: asked(["red mug", "round"])})
+    env = WebShopEnv("test", data=build_index(tmp_path) if mapped else tmp_path, split_rule="verl_agent")
+    _, info = env.reset(seed=0)
+    *_, info = env.step("search[mug]")
+    links = [action for action in info["admissible"] if env.page.clickables[action[6:-1]].kind == "product"]
+    assert len(links) == (asin.isspace() or not set(asin) & set("[]\n"))  # what no action can name is not offered
+    for link in links:
+        assert env.step(link)[4]["valid"]
+        *_, reward, terminated, _, _ = env.step("click[buy now]")
+        assert (reward > 0, terminated) == (True, True)
+
+
 # Broken files ---------------------------------------------------------------------------------------------------------
 
 GOOD = record(0, ["red", "A mug.", "It holds tea.", "It is round.", "garden", "red"], {"Color": ["Red"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import sys
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentgym.envs.webshop.catalogue import MemoryCatalogue
 from agentgym.envs.webshop.goals import SPLITS, build_goals, draw_prices, shuffled, split_goals
 from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
 from agentgym.envs.webshop.products import NO_PRICE_BOUND
 from agentgym.envs.webshop.records import Request
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, DataError
 from tests.envs.webshop.shelves import CUP, LAMP, MUG, PRODUCTS, catalogue, goal
 
 SYNTHETIC = Request(MUG.asin, "Find me mugs", ("dishwasher safe", "ceramic body"), (), "synthetic")
@@ -47,6 +49,15 @@ def test_a_synthetic_request_goes_through_all_options() -> None:
     assert goals[4].options == ((None, "black"),)
     # "dishwasher safe" is asked for in all five, "ceramic body" in four
     assert [goal.weight for goal in goals] == [pytest.approx((1 / 5 + 1 / 4) / 2)] * 4 + [1.0]
+
+
+def test_options_without_end_are_refused_before_they_fill_the_memory() -> None:
+    values = tuple(map(str, range(200)))
+    product = dataclasses.replace(MUG, options={name: values for name in ("color", "size", "trim")})
+    stock = MemoryCatalogue("endless", [product], lambda _: (), exact_nouns=True)
+    with pytest.raises(DataError, match=r"have 8,000,000 combinations, .* Take goals='human'"):
+        build_goals([SYNTHETIC], stock, {MUG.asin: 1.0}, random.Random(0))
+    assert len(build_goals([dataclasses.replace(HUMAN, asin=MUG.asin)], stock, {MUG.asin: 1.0}, random.Random(0))) == 1
 
 
 @pytest.mark.parametrize(("price", "bound"), [(969.99, True), (980.0, False), (5000.0, False)])
