@@ -63,12 +63,17 @@ def build_goals(
         generator: Where bounds come from, after the prices were drawn.
 
     Raises:
-        DataError: If the options of one product have more combinations than memory should be spent on.
+        DataError: If a product is not there, or the options of one have more combinations than memory is for.
     """
     drafts: list[tuple[Request, Product, float, str, tuple[tuple[str | None, str], ...]]] = []
     counts: Counter[str] = Counter()
     for request in requests:
-        product = catalogue.product(catalogue.index_of(request.asin))
+        try:
+            product = catalogue.product(catalogue.index_of(request.asin))
+        except KeyError:
+            raise DataError(
+                f"{request.asin!r} is asked for, and the catalogue has no such product: build its index again"
+            ) from None
         bound, clause = _bound(prices[request.asin], generator)
         for options in _combinations(request, product):
             drafts.append((request, product, bound, clause, options))

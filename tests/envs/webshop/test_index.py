@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import lzma
 import multiprocessing
 import pickle
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -337,10 +339,59 @@ def test_altered_records_are_found(tmp_path: Path) -> None:
     data = (folder / "products.blob").read_bytes()
     (folder / "products.blob").write_bytes(b"?" * len(data))
     catalogue = MappedCatalogue(folder)
-    with pytest.raises(DataError, match=r"product 0 of .* cannot be read"):
+    with pytest.raises(DataError, match=r"product 0 in .* cannot be read"):
         catalogue.product(0)
     with pytest.raises(DataError, match="not as it was written"):
         catalogue.verify()
+
+
+NAMES = "asins documents kinds lengths lists order prices products ranks synthetic terms".split()
+    "asins",
+    "documents",
+    "kinds",
+    "lengths",
+    "lists",
+    "order",
+    "prices",
+    "products",
+    "ranks",
+    "synthetic",
+    "terms",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_that_changed_are_one_clear_error_or_unseen(tmp_path: Path, name: str) -> None:
+    """Sizes are checked at opening, digests when asked for: what is read in between must not fail in its own way."""
+    records = [{**RECORD, "asin": f"B{number}", "name": f"Red Mug {number}"} for number in range(30)]
+    asked = {"attributes": ["tea"], "instruction": "a red mug", "instruction_attributes": ["tea"]}
+    whole = build_index(files(tmp_path, records, {record["asin"]: asked for record in records}))
+    refused = 0
+    for seed, place in itertools.product(range(8), sorted(whole.glob(f"{name}.*"))):
+        folder = tmp_path / f"{seed}{place.suffix}"
+        shutil.copytree(whole, folder)
+        generator, data = random.Random(seed), bytearray(place.read_bytes())
+        for _ in range(8):
+            data[generator.randrange(len(data))] = generator.randrange(256)
+        (folder / place.name).write_bytes(data)
+        try:
+            env = WebShopEnv("test", data=folder, split_rule="verl_agent")
+            env.reset(seed=seed)
+            env.step("search[red mug 7]")
+            env.step(env.page.admissible[-1])
+            env.step("click[buy now]")
+        except DataError:
+            refused += 1
+    assert refused or name in ("documents", "ranks")
+
+
+def test_a_file_that_the_manifest_does_not_name_is_missed_by_name(tmp_path: Path) -> None:
+    folder = build_index(files(tmp_path, [RECORD]))
+    (folder / "terms.blob").unlink()
+    names = json.loads((folder / "manifest.json").read_text())["files"]
+    _edit(folder, files={name: file for name, file in names.items() if name != "terms.blob"})
+    with pytest.raises(DataError, match=r"terms\.blob cannot be read: No such file"):
+        MappedCatalogue(folder)
 
 
 def test_the_command(tmp_path: Path) -> None:
