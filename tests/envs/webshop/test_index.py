@@ -346,18 +346,6 @@ def test_altered_records_are_found(tmp_path: Path) -> None:
 
 
 NAMES = "asins documents kinds lengths lists order prices products ranks synthetic terms".split()
-    "asins",
-    "documents",
-    "kinds",
-    "lengths",
-    "lists",
-    "order",
-    "prices",
-    "products",
-    "ranks",
-    "synthetic",
-    "terms",
-)
 
 
 @pytest.mark.parametrize("name", NAMES)
