@@ -345,17 +345,17 @@ def test_altered_records_are_found(tmp_path: Path) -> None:
         catalogue.verify()
 
 
-NAMES = "asins documents kinds lengths lists order prices products ranks synthetic terms".split()
+NAMES = ["asins", "documents", "kinds", "lengths", "lists", "order", "products", "ranks", "synthetic", "terms"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bytes_that_changed_are_one_clear_error_or_unseen(tmp_path: Path, name: str) -> None:
     """Sizes are checked at opening, digests when asked for: what is read in between must not fail in its own way."""
-    records = [{**RECORD, "asin": f"B{number}", "name": f"Red Mug {number}"} for number in range(30)]
+    records = [{**RECORD, "asin": f"B{number}", "name": f"Red Mug {number}"} for number in range(12)]
     asked = {"attributes": ["tea"], "instruction": "a red mug", "instruction_attributes": ["tea"]}
     whole = build_index(files(tmp_path, records, {record["asin"]: asked for record in records}))
     refused = 0
-    for seed, place in itertools.product(range(8), sorted(whole.glob(f"{name}.*"))):
+    for seed, place in itertools.product(range(5), sorted(whole.glob(f"{name}.*"))):
         folder = tmp_path / f"{seed}{place.suffix}"
         shutil.copytree(whole, folder)
         generator, data = random.Random(seed), bytearray(place.read_bytes())
