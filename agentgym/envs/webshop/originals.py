@@ -74,7 +74,7 @@ def _nouns_of(
         product = products[number]
         return listed[product.asin] if product.asin in listed else tag(product.title)
 
-    return nouns, tagger is not None
+    return nouns, tagger is not None and tagger.exact
 
 
 def _entry(table: Mapping[str, Any], record: Any) -> Any:

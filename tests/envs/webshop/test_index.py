@@ -387,6 +387,7 @@ def test_the_command(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["webshop-index", str(folder), "--nouns", "plain"])
     assert run.exit_code == 0, run.output
     assert "1 products" in run.output
-    assert "note: the nouns of titles come from a list of words" in run.output
+    assert "note: not all nouns of titles are those of" in run.output
+    assert "pip install 'agentgym-sdk[webshop]'" in run.output.replace("\n", " ")
     again = CliRunner().invoke(app, ["webshop-index", str(folder)])
     assert isinstance(again.exception, ConfigError)
