@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -29,13 +30,14 @@ _UNSEARCHABLE = re.compile(r"[\[\]\s]+")
 
 
 class _Saved(NamedTuple):
-    """A session as snapshots keep it; products are not in it."""
+    """A session as snapshots keep it, with what the expert remembers of it; products are not in it."""
 
     source: str
     shop: int
     goal: Goal
     place: Place
     purchase: Purchase | None
+    expert: ShoppingExpert | None
 
 
 class WebShopEnv(TextEnv):
@@ -171,8 +173,8 @@ class WebShopEnv(TextEnv):
 
         Args:
             searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
-                it every step. Otherwise it knows the product in mind and its options and takes the shortest way. None
-                asks the one that the environment was made with.
+                it every step, and snapshots keep what it remembers. Otherwise it knows the product in mind and its
+                options and takes the shortest way. None asks the one that the environment was made with.
 
         Raises:
             EnvironmentFault: If no episode is running.
@@ -267,7 +269,8 @@ class WebShopEnv(TextEnv):
     def _get_state(self) -> _Saved | None:
         if self._goal is None:
             return None
-        return _Saved(self._source, self._number, self._goal, self._place, self._purchase)
+        expert = copy.deepcopy(self._expert)
+        return _Saved(self._source, self._number, self._goal, self._place, self._purchase, expert)
 
     def _set_state(self, state: _Saved | None) -> None:
         if state is None:
@@ -281,3 +284,4 @@ class WebShopEnv(TextEnv):
             )
         self._start(state.goal, state.shop)
         self._stand(state.place, state.purchase)
+        self._expert = copy.deepcopy(state.expert)
