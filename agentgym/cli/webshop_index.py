@@ -45,6 +45,5 @@ def webshop_index(
     if not catalogue.exact_nouns:
         console.print(
             "note: not all nouns of titles are those of spaCy 3.8's small English model, so rewards are near the "
-            f"original's, not equal; {GET_TAGGER}",
-            markup=False,
+            f"original's, not equal; {GET_TAGGER}"
         )

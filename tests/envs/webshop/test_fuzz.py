@@ -12,8 +12,10 @@ import gymnasium as gym
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import agentgym
+from agentgym.cli import app
 from agentgym.envs.webshop.env import WebShopEnv
 from agentgym.envs.webshop.indexing import build_index
 from agentgym.errors import AgentGymError, ConfigError, DataError
@@ -176,6 +178,22 @@ def test_a_name_that_looks_like_an_action_does_nothing_by_itself(tmp_path: Path)
         assert not terminated
     assert not info["valid"]
     assert "click[buy now]" in info["admissible"]
+
+
+def test_texts_of_products_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trap = "\x1b]0;owned\x07 [bold]mug[/bold] \ud800 \u202e"
+    asins = [f"B{number:09d}" for number in range(30)]  # so that each split has goals
+    write(tmp_path, [{**GOOD, "asin": asin, "name": trap} for asin in asins], {asin: asked([trap]) for asin in asins})
+    typed = "/goal\n/actions\nsearch[mug]\nclick[b000000000]\n/quit\n"
+    run = CliRunner().invoke(app, ["play", "WebShop-v0", "--data", str(tmp_path)], input=typed)
+    assert run.exit_code == 0, run.output
+    assert "You left after 2 steps" in run.output
+    env = WebShopEnv("train", data=tmp_path, render_mode="human")
+    env.reset(seed=0)
+    env.render()
+    said = run.output + capsys.readouterr().out
+    assert said.count("[bold]mug[/bold]") > 5
+    assert not set("\x1b\x07\ud800\u202e") & set(said)
 
 
 @pytest.mark.parametrize("mapped", [False, True])
