@@ -33,6 +33,7 @@ from agentgym.envs.webshop.mapped import (
     write_array,
 )
 from agentgym.envs.webshop.nouns import GET_TAGGER, Tagger, find_tagger, plain_nouns
+from agentgym.envs.webshop.originals import HUMAN, LISTED_NOUNS, REVIEWS, attributes_of, beside, required
 from agentgym.envs.webshop.postings import PostingsWriter
 from agentgym.envs.webshop.products import Product
 from agentgym.envs.webshop.records import Request, human_requests, product_of, synthetic_request, unique
@@ -43,15 +44,9 @@ __all__ = ["NOUNS", "Item", "build_index", "write_index"]
 
 NOUNS: Final = ("auto", "tagger", "plain")
 
-_FILES: Final = {
-    "items_shuffle.json": ("full", "items_ins_v2.json"),
-    "items_shuffle_1000.json": ("small", "items_ins_v2_1000.json"),
-}
-"""The original's products files, with the name of the catalogue and the file of attributes that belongs to each."""
+_PRODUCTS: Final = {"items_shuffle.json": "full", "items_shuffle_1000.json": "small"}
+"""The original's products files, with the name of the catalogue."""
 
-_HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
-_REVIEWS: Final = "reviews.json"
-_LISTED_NOUNS: Final = "title_nouns_1k_spacy3.8.json"
 _TAGGED: Final = 1 << 9  # titles that go to the tagger together
 _TERMS: Final = 1 << 12  # lists that are looked through at a time
 _WORDS: Final = 1 << 19  # words whose terms are kept while documents come in
@@ -88,23 +83,25 @@ def build_index(
     if nouns not in NOUNS:
         raise unknown_name("way to find nouns", nouns, NOUNS)
     products = _find_products(Path(source).expanduser())
-    folder = products.parent
-    name, attributes = _FILES.get(products.name, ("own", "items_ins_v2.json"))
-    place = Path(target).expanduser() if target is not None else folder / "index"
+    place = Path(target).expanduser() if target is not None else products.parent / "index"
     if place.exists():
         raise ConfigError(f"{place} exists; name a new folder, or remove it first")
-    listed = dict(read_members(folder / _LISTED_NOUNS)) if (folder / _LISTED_NOUNS).is_file() else {}
-    tag = _Tagged(_tagger(nouns, model), listed)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    attributes = required(products, attributes_of(products))
+    tag = _Tagged(_tagger(nouns, model), beside(products, LISTED_NOUNS))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{place.parent} is no folder and cannot be made one: {error.strerror}") from None
     scratch = place.with_name(f".{place.name}.{os.getpid()}.scratch")
-    beside = {
-        "attributes": _members(folder / attributes),
-        "human": _human(folder),
-        "reviews": _reviews(folder / _REVIEWS),
+    human = beside(products, HUMAN)
+    others = {
+        "attributes": read_members(attributes),
+        "human": iter(()) if human is None else read_members(human),
+        "reviews": _reviews(beside(products, REVIEWS)),
     }
-    with _spooled(scratch, beside) as spools:
-        items = _items(products, spools, tag)
-        write_index(place, _counted(items, progress), name=name, exact_nouns=lambda: tag.exact)
+    with _spooled(scratch, others) as spools:
+        items = _counted(_items(products, spools, tag), progress)
+        write_index(place, items, name=_PRODUCTS.get(products.name, "own"), exact_nouns=lambda: tag.exact)
     return place
 
 
@@ -121,12 +118,14 @@ def _tagger(nouns: str, model: str | None) -> Tagger | None:
 
 
 def _find_products(source: Path) -> Path:
+    if source.suffix == ".xz":
+        raise ConfigError(f"{source} is an archive, and an index is made of the JSON in it: unpack it first")
     if source.is_file():
         return source
-    for name in _FILES:
+    for name in _PRODUCTS:
         if (source / name).is_file():
             return source / name
-    raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_FILES)}")
+    raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_PRODUCTS)}")
 
 
 def _items(path: Path, spools: Mapping[str, _Spool], tag: _Tagged) -> Iterator[Item]:
@@ -157,8 +156,9 @@ def _counted(items: Iterable[Item], progress: Callable[[int], None] | None) -> I
 class _Tagged:
     """Nouns of products: those on file, then the tagger's, or the list of words."""
 
-    def __init__(self, tagger: Tagger | None, listed: dict[str, Any]) -> None:
-        self._tagger, self._listed = tagger, listed
+    def __init__(self, tagger: Tagger | None, listed: Path | None) -> None:
+        self._tagger, self._file = tagger, listed
+        self._listed = {} if listed is None else dict(read_members(listed))
         self.exact = True
 
     def __call__(self, products: Iterable[Product]) -> Iterator[tuple[Product, Sequence[str]]]:
@@ -175,26 +175,15 @@ class _Tagged:
     def _of_file(self, product: Product) -> list[str]:
         nouns = self._listed[product.asin]
         if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
-            raise DataError(f"{_LISTED_NOUNS}: the nouns of {product.asin!r} must be a list of texts")
+            raise DataError(f"{self._file}: the nouns of {product.asin!r} must be a list of texts")
         return nouns
 
 
 # Files beside the products, looked up by identifier -------------------------------------------------------------------
 
 
-def _members(path: Path) -> Iterator[tuple[str, Any]]:
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: the products' attributes are read from it")
-    return read_members(path)
-
-
-def _human(folder: Path) -> Iterator[tuple[str, Any]]:
-    path = next((folder / name for name in _HUMAN if (folder / name).is_file()), None)
-    return iter(()) if path is None else read_members(path)
-
-
-def _reviews(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, entry in enumerate(read_elements(path) if path.is_file() else ()):
+def _reviews(path: Path | None) -> Iterator[tuple[str, Any]]:
+    for number, entry in enumerate(() if path is None else read_elements(path)):
         if not isinstance(entry, dict) or not isinstance(entry.get("asin"), str):
             raise DataError(f"{path}, element {number}: must be an object with an 'asin'")
         yield entry["asin"], entry

@@ -304,6 +304,32 @@ def test_a_place_without_products_is_named(tmp_path: Path) -> None:
         build_index(tmp_path, nouns="plan")
 
 
+def test_an_archive_is_to_be_unpacked_first(tmp_path: Path) -> None:
+    place = files(tmp_path, [RECORD]) / "products_1k_processed.json.xz"
+    place.write_bytes(lzma.compress(b"[]"))
+    with pytest.raises(ConfigError, match=r"products_1k_processed\.json\.xz is an archive.*unpack it first"):
+        build_index(place)
+
+
+def test_a_target_that_can_be_no_folder_is_named(tmp_path: Path) -> None:
+    folder = files(tmp_path, [RECORD])
+    with pytest.raises(ConfigError, match=r"items_ins_v2_1000\.json is no folder and cannot be made one"):
+        build_index(folder, folder / "items_ins_v2_1000.json" / "index")
+
+
+def test_a_catalogue_of_ones_own_finds_the_same_files_in_memory_and_indexed(tmp_path: Path) -> None:
+    asked = {"attributes": ["tea"], "instruction": "a red mug", "instruction_attributes": ["tea"]}
+    place = files(tmp_path, [RECORD], {"B000000001": asked}) / "mine.json"
+    (tmp_path / "items_shuffle_1000.json").rename(place)
+    index = build_index(place)
+    played = []
+    for data in (place, index):
+        env = WebShopEnv("test", data=data, split_rule="verl_agent")
+        played.append([env.reset(seed=0), env.step("search[mug]"), env.step("click[b000000001]")])
+    assert played[0] == played[1]
+    assert played[0][0][1]["task_id"].startswith("own/")
+
+
 def test_attributes_must_be_there(tmp_path: Path) -> None:
     files(tmp_path, [RECORD])
     (tmp_path / "items_ins_v2_1000.json").unlink()
