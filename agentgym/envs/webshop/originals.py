@@ -121,7 +121,9 @@ def _reviews(place: Path) -> dict[str, Any]:
     if path is None:
         return {}
     entries = _read_json(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "asin" in entry for entry in entries):
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("asin"), str) for entry in entries
+    ):
         raise DataError(f"{path} must hold a list of objects with an 'asin'")
     return {entry["asin"]: entry for entry in entries}
 

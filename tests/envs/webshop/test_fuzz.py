@@ -250,6 +250,7 @@ GOALS = {"B000000000": asked(["red mug", "round"])}
         ([GOOD], {}, {}),
         ([GOOD], GOALS, {"reviews": {}}),
         ([GOOD], GOALS, {"reviews": [{"asin": "B000000000", "reviews": [3]}]}),
+        ([GOOD], GOALS, {"reviews": [{"asin": ["B000000000"], "reviews": []}]}),
         ([GOOD], GOALS, {"title_nouns_1k_spacy3.8": {"B000000000": 3}}),
     ],
 )
@@ -284,12 +285,14 @@ SMALL = st.recursive(
 @given(changes=st.dictionaries(st.sampled_from(sorted(GOOD)), SMALL, min_size=1, max_size=3))
 def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]) -> None:
     folder = write(tmp_path_factory.mktemp("shop"), [GOOD, {**GOOD, "asin": "B000000001", **changes}], GOALS)
-    outcomes = []
+    outcomes: list[Any] = []
     for prepare in (lambda: folder, lambda: build_index(folder)):
         try:
             env = WebShopEnv("test", data=prepare(), split_rule="verl_agent")
             env.reset(seed=0)
-            outcomes.append(env.step("search[mug red]")[0])
+            pages = [env.step("search[mug red]")[0]]
+            pages += [env.step(action)[0] for action in (env.page.admissible[-1], "click[reviews]", "click[< prev]")]
+            outcomes.append((*pages, *env.step("click[buy now]")[:3]))
         except AgentGymError as error:
             outcomes.append(type(error).__name__)
     assert outcomes[0] == outcomes[1]  # in memory and on disk alike
