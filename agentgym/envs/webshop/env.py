@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -59,7 +60,7 @@ class WebShopEnv(TextEnv):
         split_rule: How the original's goals are split: ``product``, ``original`` or ``verl_agent``.
         worker_seed: For ``split_rule="verl_agent"``: the seed with which that worker shuffles the goals.
         price_seed: Seed of prices and price bounds: what the original draws after ``random.seed(price_seed)``.
-        rules: Quirks of the reward to keep; all of them by default.
+        rules: Quirks of the reward to keep, as such or by name, ``{"plain_colours": False}``; all of them by default.
         show_attributes: Whether products have a page of their attributes, as the original's ``show_attrs``.
         expert: Who ``expert_action`` asks: ``searching``, who goes by what pages say, or ``knowing``, who knows more.
         render_mode: ``"ansi"`` or ``"human"``.
@@ -84,7 +85,7 @@ class WebShopEnv(TextEnv):
         split_rule: str = "product",
         worker_seed: int = 0,
         price_seed: int = 0,
-        rules: RewardRules | None = None,
+        rules: RewardRules | Mapping[str, bool] | None = None,
         show_attributes: bool = False,
         expert: str = "searching",
         render_mode: str | None = None,
@@ -96,7 +97,7 @@ class WebShopEnv(TextEnv):
         if observation not in MODES:
             raise unknown_name("observation mode", observation, MODES)
         self._mode = observation
-        self._rules = rules or RewardRules()
+        self._rules = RewardRules.of(rules)
         place = find_data(data)
         self._goals = open_goals(
             place,
