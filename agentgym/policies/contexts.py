@@ -187,6 +187,8 @@ class ChatFormat:
             self._cache.clear()
             missing = sorted(set(texts))
         if missing:
-            encoded = self._tokenizer(missing, add_special_tokens=False)["input_ids"]
+            # Half of a surrogate pair, which scraped pages may hold, is no text to a tokenizer.
+            readable = [text.encode("utf-8", "replace").decode("utf-8") for text in missing]
+            encoded = self._tokenizer(readable, add_special_tokens=False)["input_ids"]
             self._cache.update(zip(missing, encoded, strict=True))
         return [self._cache[text] for text in texts]

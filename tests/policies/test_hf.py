@@ -113,6 +113,12 @@ def test_a_new_episode_may_take_the_place_of_one_that_ended() -> None:
     assert [d.response_ids for d in mixed[3]] == [d.response_ids for d in alone[3]]
 
 
+def test_a_text_that_no_tokenizer_takes_is_read_with_a_question_mark() -> None:
+    chat = random_policy().chat
+    assert chat.encode(["a \ud800 mug", "a mug"]) == chat.encode(["a ? mug", "a mug"])
+    assert chat.opening(["\udfff"]) == chat.opening(["?"])
+
+
 def test_greedy_takes_the_most_likely_token() -> None:
     policy = random_policy()
     [first] = play(policy, [[0]], greedy=True)[0]
