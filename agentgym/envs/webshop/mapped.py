@@ -68,7 +68,7 @@ def new_folder(target: Path, header: dict[str, Any]) -> Iterator[tuple[Path, dic
         header: ``format`` and ``version`` at least.
 
     Raises:
-        ConfigError: If ``target`` exists.
+        ConfigError: If ``target`` exists, or another process makes it in the meantime.
     """
     if target.exists():
         raise ConfigError(f"{target} exists; name a new folder, or remove it first")
@@ -87,7 +87,10 @@ def new_folder(target: Path, header: dict[str, Any]) -> Iterator[tuple[Path, dic
         for path in folder.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise ConfigError(f"{target} came up meanwhile ({error.strerror}); name a new folder") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
