@@ -371,6 +371,24 @@ def test_altered_records_are_found(tmp_path: Path) -> None:
         catalogue.verify()
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's list of mappings")
+def test_processes_share_the_pages_of_an_index(pair: tuple[MappedCatalogue, MemoryCatalogue]) -> None:
+    """Every file is mapped read-only and shared, and reading makes no page of it this process's own."""
+    mapped, _ = pair
+    for number in range(len(mapped)):
+        mapped.product(number)
+        mapped.search(mapped.product(number).title, 50)
+    modes, own, inside = set(), 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            inside = str(mapped.path) in line
+            modes |= {words[1]} if inside else set()
+        elif inside and words[0] in ("Private_Dirty:", "Anonymous:"):
+            own += int(words[1])
+    assert (modes, own) == ({"r--s"}, 0)
+
+
 NAMES = ["asins", "documents", "kinds", "lengths", "lists", "order", "products", "ranks", "synthetic", "terms"]
 
 

@@ -53,10 +53,13 @@ def test_an_existing_folder_is_not_replaced(tmp_path: Path) -> None:
 
 def test_of_two_that_make_the_same_folder_one_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "index"
-    with pytest.raises(ConfigError, match="came up meanwhile"), new_folder(target, HEADER) as (folder, _):
-        write_array(folder, "numbers", [1], "<i4")
-        target.mkdir()
-        (target / "theirs").touch()
+    block = new_folder(target, HEADER)
+    folder, _ = block.__enter__()
+    write_array(folder, "numbers", [1], "<i4")
+    target.mkdir()
+    (target / "theirs").touch()
+    with pytest.raises(ConfigError, match="came up meanwhile"):
+        block.__exit__(None, None, None)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
     assert [path.name for path in target.iterdir()] == ["theirs"]
 
