@@ -96,7 +96,7 @@ class TrainingError(AgentGymError):
 
 def suggest(name: str, allowed: Iterable[str], limit: int = 3) -> str:
     """Return ``"Did you mean 'a' or 'b'? "`` for the names nearest to ``name``, or an empty string."""
-    near = difflib.get_close_matches(name, list(allowed), n=limit, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(allowed), n=limit, cutoff=0.5)
     return f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
 
 

@@ -8,15 +8,19 @@ string.
 from __future__ import annotations
 
 import multiprocessing
+import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
 
-__all__ = ["UnicodeText"]
+__all__ = ["UnicodeText", "shown"]
 
+# Control characters, marks that turn the direction of writing, halves of surrogate pairs, by Unicode's names of them.
+_UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs"})
+_KEPT: Final = frozenset("\n\t\u200c\u200d")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz 0123456789.,:;!?'-éßλ字🙂"
 
 
@@ -62,6 +66,20 @@ class UnicodeText(gym.spaces.Space[str]):
 
     def __hash__(self) -> int:
         return hash((UnicodeText, self.sample_length))
+
+
+def shown(text: str) -> str:
+    r"""Return a text of an environment as a terminal may show it: what would steer the terminal, or end it, is escaped.
+
+    >>> print(shown("a mug\x1b[31m, red \ud800"))
+    a mug\x1b[31m, red \ud800
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in _UNSHOWN and letter not in _KEPT else letter
+        for letter in text
+    )
 
 
 # ``AsyncVectorEnv`` shares observations through memory unless told otherwise, and asks each kind of space how. Text has

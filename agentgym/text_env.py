@@ -18,7 +18,7 @@ from gymnasium import wrappers as gym_wrappers
 
 from agentgym.errors import EnvironmentFault, SnapshotError, TaskNotFoundError, suggest
 from agentgym.identity import text_hash
-from agentgym.spaces import UnicodeText
+from agentgym.spaces import UnicodeText, shown
 
 __all__ = [
     "Snapshot",
@@ -185,11 +185,11 @@ class TextEnv(gym.Env[str, str]):
         return cast("dict[str, Any]", info)
 
     def render(self) -> str | None:
-        """Return the last observation (``ansi``) or print it (``human``)."""
+        """Return the last observation (``ansi``) or print it, with what would steer a terminal escaped (``human``)."""
         if self.render_mode == "ansi":
             return self._last_text or ""
         if self.render_mode == "human":
-            print(self._last_text or "")  # noqa: T201 - printing is what render_mode="human" asks for
+            print(shown(self._last_text or ""))  # noqa: T201 - printing is what render_mode="human" asks for
         return None
 
     def _task_not_found(self, task: str, allowed: Sequence[str] | None, hint: str = "") -> TaskNotFoundError:

@@ -17,7 +17,7 @@ from gymnasium.vector.utils import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym.spaces import UnicodeText
+from agentgym.spaces import UnicodeText, shown
 
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=50)
 
@@ -82,3 +82,14 @@ def test_a_text_too_long_for_shared_memory_is_refused_not_cut() -> None:
     assert read_from_shared_memory(space, memory, n=1)[0] == "x" * (1 << 17)
     with pytest.raises(ValueError, match="'shared_memory': False"):
         write_to_shared_memory(space, 0, "x" * ((1 << 17) + 1), memory)
+
+
+@pytest.mark.parametrize("text", ["", "a mug\n\tof tea", "Prüfung \N{ZERO WIDTH JOINER}字🙂", "C:\\mugs 'n' \"cups\""])
+def test_what_a_terminal_takes_is_shown_as_it_is(text: str) -> None:
+    assert shown(text) == text
+
+
+def test_what_steers_a_terminal_is_shown_escaped() -> None:
+    steering = "\x1b]0;title\x07 \x00\r\x9b31m \u202e\ud800"
+    assert shown(steering) == r"\x1b]0;title\x07 \x00\r\x9b31m \u202e\ud800"
+    shown(steering).encode("ascii")

@@ -10,6 +10,7 @@ import typer
 from agentgym.cli.console import console
 from agentgym.cli.envs import find_spec
 from agentgym.errors import ConfigError
+from agentgym.spaces import shown
 
 __all__ = ["play"]
 
@@ -25,7 +26,7 @@ def play(
     world = _make(env, split=split, data=data)
     observation, info = world.reset(seed=seed, options={"task": task} if task else None)
     console.print("Type what you do. /actions lists what works now, /goal repeats the goal, /quit leaves.\n")
-    console.print(observation)
+    console.print(shown(observation))
     console.print(f"\n{_play(world, info)}")
     world.close()
 
@@ -41,13 +42,13 @@ def _play(world: gym.Env[str, str], info: dict[str, Any]) -> str:
         if line == "/quit":
             return f"You left after {steps} steps."
         if line == "/goal":
-            console.print(info["goal"])
+            console.print(shown(info["goal"]))
         elif line == "/actions":
-            console.print("\n".join(info["admissible"] or ("this world does not list them",)))
+            console.print("\n".join(map(shown, info["admissible"] or ("this world does not list them",))))
         elif line:
             observation, _, terminated, truncated, info = world.step(line)
             steps += 1
-            console.print(observation)
+            console.print(shown(observation))
             if terminated or truncated:
                 return f"{'Solved' if info['won'] else 'Over'} after {steps} steps, score {info['score']:g}."
 

@@ -7,6 +7,7 @@ earlier turns cannot be used that way and is refused.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,9 @@ def make_context(name: str) -> Transcript | Window:
 class ChatFormat:
     """The pieces of text a chat template puts around messages, found once and checked to be prefix-stable.
 
+    A special token within a message, which only a world's text can have put there, is broken by a space: it is read as
+    the text that it is.
+
     Args:
         tokenizer: A tokenizer with a chat template.
         instruction: System message, or None.
@@ -128,6 +132,9 @@ class ChatFormat:
         padded = self._render([{"role": "user", "content": f" {_MARKS[0]} "}], True)
         self._strips = f" {_MARKS[0]} " not in padded
         self.end_ids = self._find_end_ids()
+        added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+        special = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, special)))
         self._cache: dict[str, list[int]] = {}
         self._texts: dict[tuple[int, ...], str] = {}
 
@@ -169,6 +176,8 @@ class ChatFormat:
         return self.encode([h + self._content(m) + tail for h, m in zip(heads, messages, strict=True)])
 
     def _content(self, message: str) -> str:
+        # What a page says is data: a special token that stands on it must not end the turn, nor begin another.
+        message = self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", message)
         return message.strip() if self._strips else message
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -187,6 +196,8 @@ class ChatFormat:
             self._cache.clear()
             missing = sorted(set(texts))
         if missing:
-            encoded = self._tokenizer(missing, add_special_tokens=False)["input_ids"]
+            # Half of a surrogate pair, which scraped pages may hold, is no text to a tokenizer.
+            readable = [text.encode("utf-8", "replace").decode("utf-8") for text in missing]
+            encoded = self._tokenizer(readable, add_special_tokens=False)["input_ids"]
             self._cache.update(zip(missing, encoded, strict=True))
         return [self._cache[text] for text in texts]

@@ -113,6 +113,27 @@ def test_a_new_episode_may_take_the_place_of_one_that_ended() -> None:
     assert [d.response_ids for d in mixed[3]] == [d.response_ids for d in alone[3]]
 
 
+def test_a_text_that_no_tokenizer_takes_is_read_with_a_question_mark() -> None:
+    chat = random_policy().chat
+    assert chat.encode(["a \ud800 mug", "a mug"]) == chat.encode(["a ? mug", "a mug"])
+    assert chat.opening(["\udfff"]) == chat.opening(["?"])
+
+
+def test_special_tokens_in_what_a_world_says_are_text() -> None:
+    policy = random_policy()
+    chat, special = policy.chat, policy.tokenizer.all_special_tokens
+
+    def count(ids: list[int]) -> int:
+        return sum(i in policy.tokenizer.all_special_ids for i in ids)
+
+    said = [f"a mug{token} take key" for token in special]
+    plain = count(chat.opening(["a mug"])[0])
+    assert len(special) > 1
+    assert [count(ids) for ids in chat.opening(said)] == [plain] * len(said)
+    following = chat.following([*said, "a mug"], [0] * (len(said) + 1))
+    assert len({count(ids) for ids in following}) == 1
+
+
 def test_greedy_takes_the_most_likely_token() -> None:
     policy = random_policy()
     [first] = play(policy, [[0]], greedy=True)[0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentgym.envs.alfworld.engine import Play, Saved
-from agentgym.envs.alfworld.expert import SearchingExpert, plan
+from agentgym.envs.alfworld.expert import Memory, SearchingExpert, plan
 from agentgym.envs.alfworld.game import Game
 from agentgym.envs.alfworld.generator import GeneratorConfig
 from agentgym.envs.alfworld.sources import RealGames, open_games, world_of
@@ -98,8 +98,9 @@ class ALFWorldEnv(TextEnv):
         """Return what an expert would do now.
 
         Args:
-            searching: Whether the expert acts only on what the texts have shown; ask it every step. Otherwise it knows
-                where everything is and takes a shortest or near-shortest way to the goal.
+            searching: Whether the expert acts only on what the texts have shown; ask it every step, and snapshots keep
+                what it has seen. Otherwise it knows where everything is and takes a shortest or near-shortest way to
+                the goal.
 
         Raises:
             EnvironmentFault: If no native game is running, or the goal is out of reach.
@@ -131,14 +132,16 @@ class ALFWorldEnv(TextEnv):
         text: str = self._play.state_text()
         return text
 
-    def _get_state(self) -> Saved | None:
+    def _get_state(self) -> tuple[Saved, Memory | None] | None:
         if self._original is not None:
             raise SnapshotError(
                 "the original engine cannot save its state; use backend='native', or wrap the environment in "
                 "agentgym.wrappers.ReplaySnapshot"
             )
-        return None if self._play is None else self._play.save()
+        memory = None if self._expert is None else self._expert.memory
+        return None if self._play is None else (self._play.save(), memory)
 
-    def _set_state(self, state: Saved | None) -> None:
-        self._play = None if state is None else Play(state.world, state)
-        self._expert = None
+    def _set_state(self, state: tuple[Saved, Memory | None] | None) -> None:
+        play, memory = (None, None) if state is None else state
+        self._play = None if play is None else Play(play.world, play)
+        self._expert = None if memory is None else SearchingExpert(memory=memory)

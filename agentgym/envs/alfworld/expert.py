@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
+from typing import NamedTuple
 
 from agentgym.envs.alfworld.engine import Play
 from agentgym.envs.alfworld.game import CLEANERS, COOLERS, HEATERS, Game
 from agentgym.envs.alfworld.rooms import ITEMS
 
-__all__ = ["SearchingExpert", "plan"]
+__all__ = ["Memory", "SearchingExpert", "plan"]
 
 _TREATMENTS = {"clean": ("clean", CLEANERS), "hot": ("heat", HEATERS), "cool": ("cool", COOLERS)}
 
@@ -229,6 +230,21 @@ _START = "-= Welcome"
 _FAINT = 0.01
 
 
+class Memory(NamedTuple):
+    """What a `SearchingExpert` has seen of a game.
+
+    Attributes:
+        seen: Names of the receptacles whose inside it saw.
+        shut: Names of those it found closed.
+    """
+
+    seen: frozenset[str] = frozenset()
+    shut: frozenset[str] = frozenset()
+
+
+_NOTHING = Memory()
+
+
 class SearchingExpert:
     """Wins by searching: it acts on nothing that the texts have not shown it.
 
@@ -239,12 +255,17 @@ class SearchingExpert:
     Args:
         likely: For an item type, the weights of the receptacle types it may be in; by default as the built-in games are
             furnished. Receptacles of one type share its weight. What is not named is thought possible, hardly likely.
+        memory: What it has seen already.
     """
 
-    def __init__(self, likely: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    def __init__(self, likely: Mapping[str, Mapping[str, float]] | None = None, memory: Memory = _NOTHING) -> None:
         self._likely = {name: item.places for name, item in ITEMS.items()} if likely is None else likely
-        self._seen: set[str] = set()
-        self._shut: set[str] = set()
+        self._seen, self._shut = set(memory.seen), set(memory.shut)
+
+    @property
+    def memory(self) -> Memory:
+        """What it has seen so far."""
+        return Memory(frozenset(self._seen), frozenset(self._shut))
 
     def act(self, play: Play, observation: str) -> str:
         """Return the next command.

@@ -61,7 +61,7 @@ class MemoryCatalogue:
         return self.products[index]
 
     def index_of(self, asin: str) -> int:
-        """Return the number of the product with this identifier, upper case."""
+        """Return the number of the product with this identifier."""
         return self._numbers[asin]
 
     def nouns(self, index: int) -> Sequence[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -29,13 +31,14 @@ _UNSEARCHABLE = re.compile(r"[\[\]\s]+")
 
 
 class _Saved(NamedTuple):
-    """A session as snapshots keep it; products are not in it."""
+    """A session as snapshots keep it, with what the expert remembers of it; products are not in it."""
 
     source: str
     shop: int
     goal: Goal
     place: Place
     purchase: Purchase | None
+    expert: ShoppingExpert | None
 
 
 class WebShopEnv(TextEnv):
@@ -57,7 +60,7 @@ class WebShopEnv(TextEnv):
         split_rule: How the original's goals are split: ``product``, ``original`` or ``verl_agent``.
         worker_seed: For ``split_rule="verl_agent"``: the seed with which that worker shuffles the goals.
         price_seed: Seed of prices and price bounds: what the original draws after ``random.seed(price_seed)``.
-        rules: Quirks of the reward to keep; all of them by default.
+        rules: Quirks of the reward to keep, as such or by name, ``{"plain_colours": False}``; all of them by default.
         show_attributes: Whether products have a page of their attributes, as the original's ``show_attrs``.
         expert: Who ``expert_action`` asks: ``searching``, who goes by what pages say, or ``knowing``, who knows more.
         render_mode: ``"ansi"`` or ``"human"``.
@@ -82,7 +85,7 @@ class WebShopEnv(TextEnv):
         split_rule: str = "product",
         worker_seed: int = 0,
         price_seed: int = 0,
-        rules: RewardRules | None = None,
+        rules: RewardRules | Mapping[str, bool] | None = None,
         show_attributes: bool = False,
         expert: str = "searching",
         render_mode: str | None = None,
@@ -94,7 +97,7 @@ class WebShopEnv(TextEnv):
         if observation not in MODES:
             raise unknown_name("observation mode", observation, MODES)
         self._mode = observation
-        self._rules = rules or RewardRules()
+        self._rules = RewardRules.of(rules)
         place = find_data(data)
         self._goals = open_goals(
             place,
@@ -171,8 +174,10 @@ class WebShopEnv(TextEnv):
 
         Args:
             searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
-                it every step. Otherwise it searches for the words of the instruction and knows the product in mind and
-                its options when it sees them. None asks the one that the environment was made with.
+            searching: Whether the expert goes by what pages say, as any customer must, and is done within 15 steps; ask
+                it every step, and snapshots keep what it remembers. Otherwise it searches for the words of the
+                instruction and knows the product in mind and its options when it sees them. None asks the one that the
+                environment was made with.
 
         Raises:
             EnvironmentFault: If no episode is running.
@@ -264,7 +269,8 @@ class WebShopEnv(TextEnv):
     def _get_state(self) -> _Saved | None:
         if self._goal is None:
             return None
-        return _Saved(self._source, self._number, self._goal, self._place, self._purchase)
+        expert = copy.deepcopy(self._expert)
+        return _Saved(self._source, self._number, self._goal, self._place, self._purchase, expert)
 
     def _set_state(self, state: _Saved | None) -> None:
         if state is None:
@@ -278,3 +284,4 @@ class WebShopEnv(TextEnv):
             )
         self._start(state.goal, state.shop)
         self._stand(state.place, state.purchase)
+        self._expert = copy.deepcopy(state.expert)

@@ -15,9 +15,9 @@ from functools import lru_cache
 __all__ = ["token_set_ratio"]
 
 _SEPARATORS = re.compile(r"[\W_]")
-# The original's package calls it ASCII: the second half of Latin-1 goes, what lies beyond stays. And where Python makes
-# two letters of a capital I with a dot, the original makes one.
-_LETTERS = {**{code: None for code in range(128, 256)}, 0x130: "i"}
+# The original's package calls it ASCII: the second half of Latin-1 goes, what lies beyond stays. It lowers letter by
+# letter: where Python makes two letters of a capital I with a dot, it makes one, and a sigma has one form everywhere.
+_LETTERS = {**{code: None for code in range(128, 256)}, 0x130: "i", 0x3A3: "σ"}
 
 
 @lru_cache(maxsize=1 << 16)

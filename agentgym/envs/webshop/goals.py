@@ -8,6 +8,7 @@ original has after ``random.seed(price_seed)``.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Final
 
 from agentgym.envs.webshop.products import NO_PRICE_BOUND, Catalogue, Goal, Product
 from agentgym.envs.webshop.records import Request
-from agentgym.errors import unknown_name
+from agentgym.errors import DataError, unknown_name
 from agentgym.identity import text_hash
 
 __all__ = ["SPLITS", "SPLIT_RULES", "build_goals", "draw_prices", "shuffled", "split_goals"]
@@ -25,6 +26,7 @@ SPLIT_RULES: Final = ("product", "original", "verl_agent")
 
 _BOUNDS: Final = tuple(10.0 * i for i in range(1, 100))
 _NEAREST: Final = 4
+_MOST_COMBINATIONS: Final = 1_000_000
 _SHUFFLE: Final = 233
 # The original's ranges of the shuffled goals; verl-agent uses the first for evaluation and the rest for training.
 _TEST: Final = 500
@@ -59,11 +61,19 @@ def build_goals(
         catalogue: Where their products are.
         prices: What each product costs.
         generator: Where bounds come from, after the prices were drawn.
+
+    Raises:
+        DataError: If a product is not there, or the options of one have more combinations than memory is for.
     """
     drafts: list[tuple[Request, Product, float, str, tuple[tuple[str | None, str], ...]]] = []
     counts: Counter[str] = Counter()
     for request in requests:
-        product = catalogue.product(catalogue.index_of(request.asin))
+        try:
+            product = catalogue.product(catalogue.index_of(request.asin))
+        except KeyError:
+            raise DataError(
+                f"{request.asin!r} is asked for, and the catalogue has no such product: build its index again"
+            ) from None
         bound, clause = _bound(prices[request.asin], generator)
         for options in _combinations(request, product):
             drafts.append((request, product, bound, clause, options))
@@ -85,6 +95,12 @@ def _combinations(request: Request, product: Product) -> Iterable[tuple[tuple[st
         yield tuple((None, value) for value in request.options)
         return
     names = sorted(product.options)
+    count = math.prod(len(values) for values in product.options.values())
+    if count > _MOST_COMBINATIONS:
+        raise DataError(
+            f"the options of {product.asin} have {count:,} combinations, each of which would be a goal: more than "
+            f"{_MOST_COMBINATIONS:,}. Take goals='human', or shorten its customization_options"
+        )
     for values in itertools.product(*(product.options[name] for name in names)):
         yield tuple(zip(names, values, strict=True))
 

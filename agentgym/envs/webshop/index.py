@@ -16,6 +16,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -140,8 +141,9 @@ class MappedCatalogue:
             self._filled, tokens = int(folder.manifest["filled"]), int(folder.manifest["tokens"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the manifest of {path} lacks {error}: build the index again") from None
-        by_length = norms(tokens / self._filled if self._filled else 1.0)
-        self._norms = by_length[folder.array("lengths")]
+        with self._reading("its lengths"):
+            by_length = norms(tokens / self._filled if self._filled else 1.0)
+            self._norms = by_length[folder.array("lengths")]
         self._decoded = lru_cache(_KEPT)(self._decode)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -159,6 +161,14 @@ class MappedCatalogue:
 
     def __len__(self) -> int:
         return len(self._products)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Say what was read where files that were altered, and kept their size, do not make sense."""
+        try:
+            yield
+        except (IndexError, OverflowError, TypeError, ValueError) as error:
+            raise DataError(f"{what} in {self.path} cannot be read: {error}. Build the index again.") from None
 
     def verify(self) -> None:
         """Read every file and compare its digest.
@@ -183,10 +193,11 @@ class MappedCatalogue:
 
     def _decode(self, index: int) -> tuple[Product, tuple[str, ...]]:
         data = self._products[index]
-        try:
-            return _unpack_product(data)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"product {index} of {self.path} cannot be read: {error}. Build the index again.") from None
+        with self._reading(f"product {index}"):
+            product, nouns = _unpack_product(data)
+            if self._asins.find(encode(product.asin), self._order) != index:
+                raise ValueError(f"its identifier {product.asin!r} is another's")
+            return product, nouns
 
     def requests(self, kind: Literal["synthetic", "human"]) -> Iterator[Request]:
         """Yield what is asked of the products, in their order.
@@ -195,8 +206,10 @@ class MappedCatalogue:
             kind: Which requests.
         """
         for data in self._folder.texts(kind):
-            asin, text, attributes, options = json.loads(decode(data))
-            yield Request(asin, text, tuple(attributes), tuple(options), kind)
+            with self._reading(f"a {kind} request"):
+                asin, text, attributes, options = json.loads(decode(data))
+                request = Request(asin, text, tuple(attributes), tuple(options), kind)
+            yield request
 
     def draw_prices(self, generator: random.Random) -> DrawnPrices:
         """Return what each product costs: its price, or a draw from its range, as the catalogue in memory draws it.
@@ -204,18 +217,20 @@ class MappedCatalogue:
         Args:
             generator: Where draws come from, in the order of the products.
         """
-        drawn = np.array(self._prices[:, 0])
-        for number in np.flatnonzero(~np.isnan(self._prices[:, 1])).tolist():
-            drawn[number] = generator.uniform(*self._prices[number].tolist())
+        with self._reading("a price"):
+            drawn = np.array(self._prices[:, 0])
+            for number in np.flatnonzero(~np.isnan(self._prices[:, 1])).tolist():
+                drawn[number] = generator.uniform(*self._prices[number].tolist())
         return DrawnPrices(self, drawn)
 
     def index_of(self, asin: str) -> int:
-        """Return the number of the product with this identifier, upper case.
+        """Return the number of the product with this identifier.
 
         Raises:
             KeyError: If there is none.
         """
-        number = self._asins.find(encode(asin), self._order)
+        with self._reading(f"the place of {asin!r}"):
+            number = self._asins.find(encode(asin), self._order)
         if number < 0:
             raise KeyError(asin)
         return number
@@ -227,21 +242,23 @@ class MappedCatalogue:
             query: Any text; terms that no product holds do not count.
             limit: How many products to return, at least 1.
         """
-        found = self._look_up(query)
-        if not found:
-            return ()
-        candidates = self._candidates(found, limit)
-        total = np.zeros(len(candidates))
-        for term in found:  # in the query's order, in which the catalogue in memory adds up
-            held, scores = term.scores_of(candidates)
-            total[held] += scores
-        best = top(total.astype(np.float32), self._ranks[candidates], limit)
-        return tuple(candidates[best].tolist())
+        with self._reading("a list of products by their words"):
+            found = self._look_up(query)
+            if not found:
+                return ()
+            candidates = self._candidates(found, limit)
+            total = np.zeros(len(candidates))
+            for term in found:  # in the query's order, in which the catalogue in memory adds up
+                held, scores = term.scores_of(candidates)
+                total[held] += scores
+            best = top(total.astype(np.float32), self._ranks[candidates], limit)
+            return tuple(candidates[best].tolist())
 
     def listing(self, field: str, value: str) -> tuple[int, ...]:
         """Return the numbers of all products whose ``query`` or ``category`` is ``value``, in order."""
-        number = self._folder.texts(field).find(encode(value))
-        return tuple(np.flatnonzero(self._folder.array(f"{field}_of") == number).tolist())
+        with self._reading(f"the products by {field}"):
+            number = self._folder.texts(field).find(encode(value))
+            return tuple(np.flatnonzero(self._folder.array(f"{field}_of") == number).tolist())
 
     def _look_up(self, query: str) -> list[_Term]:
         found = []

@@ -6,6 +6,7 @@ they say leaves the memory again: what is kept is the vocabulary, the identifier
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -31,7 +32,8 @@ from agentgym.envs.webshop.mapped import (
     read_texts,
     write_array,
 )
-from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
+from agentgym.envs.webshop.nouns import GET_TAGGER, Tagger, find_tagger, plain_nouns
+from agentgym.envs.webshop.originals import HUMAN, LISTED_NOUNS, REVIEWS, attributes_of, beside, required
 from agentgym.envs.webshop.postings import PostingsWriter
 from agentgym.envs.webshop.products import Product
 from agentgym.envs.webshop.records import Request, human_requests, product_of, synthetic_request, unique
@@ -42,15 +44,10 @@ __all__ = ["NOUNS", "Item", "build_index", "write_index"]
 
 NOUNS: Final = ("auto", "tagger", "plain")
 
-_FILES: Final = {
-    "items_shuffle.json": ("full", "items_ins_v2.json"),
-    "items_shuffle_1000.json": ("small", "items_ins_v2_1000.json"),
-}
-"""The original's products files, with the name of the catalogue and the file of attributes that belongs to each."""
+_PRODUCTS: Final = {"items_shuffle.json": "full", "items_shuffle_1000.json": "small"}
+"""The original's products files, with the name of the catalogue."""
 
-_HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
-_REVIEWS: Final = "reviews.json"
-_LISTED_NOUNS: Final = "title_nouns_1k_spacy3.8.json"
+_TAGGED: Final = 1 << 9  # titles that go to the tagger together
 _TERMS: Final = 1 << 12  # lists that are looked through at a time
 _WORDS: Final = 1 << 19  # words whose terms are kept while documents come in
 
@@ -60,6 +57,7 @@ def build_index(
     target: str | os.PathLike[str] | None = None,
     *,
     nouns: str = "auto",
+    model: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Index the original's files; the index appears when it is whole, and not at all if anything fails.
@@ -71,51 +69,66 @@ def build_index(
         nouns: Who finds the nouns of titles that are not on file: ``tagger`` (spaCy, the original's, which has to tag
             every title), ``plain`` (a list of words, whose rewards are near the original's), or ``auto``: the tagger if
             it is installed.
+        model: Package or folder of the model that spaCy tags with; None for its small English one, the original's.
         progress: Called with the number of products that are done, now and then.
 
     Returns:
         The folder of the index.
 
     Raises:
-        ConfigError: If a name is unknown, ``target`` exists, or the source holds no products file.
+        ConfigError: If a name is unknown, ``target`` exists, the source holds no products file, or the tagger that is
+            asked for is not there.
         DataError: If a file is truncated, foreign or malformed.
     """
     if nouns not in NOUNS:
         raise unknown_name("way to find nouns", nouns, NOUNS)
     products = _find_products(Path(source).expanduser())
-    folder = products.parent
-    name, attributes = _FILES.get(products.name, ("own", "items_ins_v2.json"))
-    place = Path(target).expanduser() if target is not None else folder / "index"
-    tagger = None if nouns == "plain" else find_tagger()
-    if nouns == "tagger" and tagger is None:
-        raise ConfigError("nouns='tagger' needs spaCy and its small English model: pip install 'agentgym-sdk[webshop]'")
-    listed = dict(read_members(folder / _LISTED_NOUNS)) if (folder / _LISTED_NOUNS).is_file() else {}
-    tag = _Tagged(tagger or plain_nouns, listed, exact=tagger is not None)
+    place = Path(target).expanduser() if target is not None else products.parent / "index"
     if place.exists():
         raise ConfigError(f"{place} exists; name a new folder, or remove it first")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    attributes = required(products, attributes_of(products))
+    tag = _Tagged(_tagger(nouns, model), beside(products, LISTED_NOUNS))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{place.parent} is no folder and cannot be made one: {error.strerror}") from None
     scratch = place.with_name(f".{place.name}.{os.getpid()}.scratch")
-    beside = {
-        "attributes": _members(folder / attributes),
-        "human": _human(folder),
-        "reviews": _reviews(folder / _REVIEWS),
+    human = beside(products, HUMAN)
+    others = {
+        "attributes": read_members(attributes),
+        "human": iter(()) if human is None else read_members(human),
+        "reviews": _reviews(beside(products, REVIEWS)),
     }
-    with _spooled(scratch, beside) as spools:
-        items = _items(products, spools, tag)
-        write_index(place, _counted(items, progress), name=name, exact_nouns=lambda: tag.exact)
+    with _spooled(scratch, others) as spools:
+        items = _counted(_items(products, spools, tag), progress)
+        write_index(place, items, name=_PRODUCTS.get(products.name, "own"), exact_nouns=lambda: tag.exact)
     return place
 
 
+def _tagger(nouns: str, model: str | None) -> Tagger | None:
+    """Return the tagger that is asked for, None for the list of words."""
+    if nouns == "plain":
+        if model is not None:
+            raise ConfigError(f"model={model!r} is for nouns='tagger' or 'auto', not 'plain'")
+        return None
+    tagger = find_tagger(model)
+    if tagger is None and (nouns == "tagger" or model is not None):
+        raise ConfigError(f"nouns={nouns!r} and model={model!r} need spaCy and a model: {GET_TAGGER}")
+    return tagger
+
+
 def _find_products(source: Path) -> Path:
+    if source.suffix == ".xz":
+        raise ConfigError(f"{source} is an archive, and an index is made of the JSON in it: unpack it first")
     if source.is_file():
         return source
-    for name in _FILES:
+    for name in _PRODUCTS:
         if (source / name).is_file():
             return source / name
-    raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_FILES)}")
+    raise ConfigError(f"{str(source)!r} is no products file and no folder with one of {', '.join(_PRODUCTS)}")
 
 
-def _items(path: Path, spools: Mapping[str, _Spool], tag: Callable[[Product], Sequence[str]]) -> Iterator[Item]:
+def _items(path: Path, spools: Mapping[str, _Spool], tag: _Tagged) -> Iterator[Item]:
     def product(record: Any, number: int) -> Product | None:
         asin = record.get("asin") if isinstance(record, dict) else None
         named, reviews = (
@@ -123,13 +136,14 @@ def _items(path: Path, spools: Mapping[str, _Spool], tag: Callable[[Product], Se
         )
         return product_of(record, f"{path}, product {number}", named, reviews)
 
-    for found in unique(product(record, number) for number, record in enumerate(read_elements(path))):
+    products = unique(product(record, number) for number, record in enumerate(read_elements(path)))
+    for found, nouns in tag(products):
         requests = []
         if (entry := spools["attributes"].get(found.asin)) is not None:
             requests.append(synthetic_request(found.asin, entry, f"{path}, attributes of {found.asin}"))
         if (entries := spools["human"].get(found.asin)) is not None:
             requests += human_requests(found.asin, entries, f"{path}, human instructions of {found.asin}")
-        yield Item(found, tag(found), tuple(request for request in requests if request is not None))
+        yield Item(found, nouns, tuple(request for request in requests if request is not None))
 
 
 def _counted(items: Iterable[Item], progress: Callable[[int], None] | None) -> Iterator[Item]:
@@ -140,38 +154,36 @@ def _counted(items: Iterable[Item], progress: Callable[[int], None] | None) -> I
 
 
 class _Tagged:
-    """Nouns of products: those on file, then the tagger's."""
+    """Nouns of products: those on file, then the tagger's, or the list of words."""
 
-    def __init__(self, tag: Callable[[str], Sequence[str]], listed: dict[str, Any], exact: bool) -> None:
-        self._tag, self._listed, self._tags_exactly = tag, listed, exact
+    def __init__(self, tagger: Tagger | None, listed: Path | None) -> None:
+        self._tagger, self._file = tagger, listed
+        self._listed = {} if listed is None else dict(read_members(listed))
         self.exact = True
 
-    def __call__(self, product: Product) -> Sequence[str]:
-        nouns = self._listed.get(product.asin)
-        if nouns is None:
-            self.exact &= self._tags_exactly
-            return self._tag(product.title)
+    def __call__(self, products: Iterable[Product]) -> Iterator[tuple[Product, Sequence[str]]]:
+        """Yield each product with its nouns; titles go to the tagger in batches."""
+        remaining = iter(products)
+        while batch := list(itertools.islice(remaining, _TAGGED)):
+            titles = [product.title for product in batch if product.asin not in self._listed]
+            if titles:
+                self.exact &= self._tagger is not None and self._tagger.exact
+            tagged = iter(map(plain_nouns, titles) if self._tagger is None else self._tagger.many(titles))
+            for product in batch:
+                yield product, self._of_file(product) if product.asin in self._listed else next(tagged)
+
+    def _of_file(self, product: Product) -> list[str]:
+        nouns = self._listed[product.asin]
         if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
-            raise DataError(f"{_LISTED_NOUNS}: the nouns of {product.asin!r} must be a list of texts")
+            raise DataError(f"{self._file}: the nouns of {product.asin!r} must be a list of texts")
         return nouns
 
 
 # Files beside the products, looked up by identifier -------------------------------------------------------------------
 
 
-def _members(path: Path) -> Iterator[tuple[str, Any]]:
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: the products' attributes are read from it")
-    return read_members(path)
-
-
-def _human(folder: Path) -> Iterator[tuple[str, Any]]:
-    path = next((folder / name for name in _HUMAN if (folder / name).is_file()), None)
-    return iter(()) if path is None else read_members(path)
-
-
-def _reviews(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, entry in enumerate(read_elements(path) if path.is_file() else ()):
+def _reviews(path: Path | None) -> Iterator[tuple[str, Any]]:
+    for number, entry in enumerate(() if path is None else read_elements(path)):
         if not isinstance(entry, dict) or not isinstance(entry.get("asin"), str):
             raise DataError(f"{path}, element {number}: must be an object with an 'asin'")
         yield entry["asin"], entry

@@ -68,7 +68,7 @@ def new_folder(target: Path, header: dict[str, Any]) -> Iterator[tuple[Path, dic
         header: ``format`` and ``version`` at least.
 
     Raises:
-        ConfigError: If ``target`` exists.
+        ConfigError: If ``target`` exists, or another process makes it in the meantime.
     """
     if target.exists():
         raise ConfigError(f"{target} exists; name a new folder, or remove it first")
@@ -87,7 +87,10 @@ def new_folder(target: Path, header: dict[str, Any]) -> Iterator[tuple[Path, dic
         for path in folder.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise ConfigError(f"{target} came up meanwhile ({error.strerror}); name a new folder") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -253,7 +256,7 @@ def read_array(folder: Path, name: str) -> Array:
         with path.open("rb") as file:
             empty = 0 in _shape(file)
         array: Array = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False).view(np.ndarray)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # NumPy evaluates the header as a literal, and a damaged one fails in any way
         raise DataError(f"{path} is no array: {error}. Build the index again.") from None
     array.flags.writeable = False
     return array
@@ -263,13 +266,16 @@ def read_texts(folder: Path, name: str) -> Texts:
     """Map texts that a `TextWriter` wrote, read-only.
 
     Raises:
-        DataError: If the offsets do not fit the blob.
+        DataError: If they are not there, or the offsets do not fit the blob.
     """
     offsets = read_array(folder, name)
     path = folder / f"{name}.blob"
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Build the index again.") from None
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != size:
         raise DataError(f"{path} does not fit its offsets: build the index again")
     return Texts(blob, offsets)

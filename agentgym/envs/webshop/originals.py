@@ -14,7 +14,17 @@ from agentgym.envs.webshop.products import Product
 from agentgym.envs.webshop.records import Kind, Request, human_requests, product_of, synthetic_request, unique
 from agentgym.errors import ConfigError, DataError
 
-__all__ = ["GET_DATA", "SMALL_PRODUCTS", "read_catalogue"]
+__all__ = [
+    "GET_DATA",
+    "HUMAN",
+    "LISTED_NOUNS",
+    "REVIEWS",
+    "SMALL_PRODUCTS",
+    "attributes_of",
+    "beside",
+    "read_catalogue",
+    "required",
+]
 
 GET_DATA: Final = (
     "To get the original's catalogue: clone princeton-nlp/WebShop, run its setup.sh -d small, and set WEBSHOP_DATA to "
@@ -22,9 +32,9 @@ GET_DATA: Final = (
 )
 SMALL_PRODUCTS: Final = ("items_shuffle_1000.json", "products_1k_processed.json.xz")
 
-_HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
-_REVIEWS: Final = ("reviews.json",)
-_NOUNS: Final = ("title_nouns_1k_spacy3.8.json",)
+HUMAN: Final = ("items_human_ins.json", "items_human_ins_1k.json")
+REVIEWS: Final = ("reviews.json",)
+LISTED_NOUNS: Final = ("title_nouns_1k_spacy3.8.json",)
 _MOST_BYTES: Final = 1 << 28
 _MOST_MEMORY: Final = 1 << 28
 
@@ -42,7 +52,7 @@ def read_catalogue(place: Path) -> MemoryCatalogue:
     if place.stat().st_size > _MOST_BYTES:
         raise ConfigError(f"{place} is too large to keep in memory; index it once: agentgym webshop-index {place}")
     processed = "processed" in place.name
-    attributes = {} if processed else _object(_required(place, _attributes_of(place)))
+    attributes = {} if processed else _object(required(place, attributes_of(place)))
     reviews, elements = _reviews(place), _read_json(place)
     if not isinstance(elements, list):
         raise DataError(f"{place} must hold a list of products, not {type(elements).__name__}")
@@ -74,7 +84,7 @@ def _nouns_of(
         product = products[number]
         return listed[product.asin] if product.asin in listed else tag(product.title)
 
-    return nouns, tagger is not None
+    return nouns, tagger is not None and tagger.exact
 
 
 def _entry(table: Mapping[str, Any], record: Any) -> Any:
@@ -82,37 +92,44 @@ def _entry(table: Mapping[str, Any], record: Any) -> Any:
     return table.get(asin) if isinstance(asin, str) else None
 
 
-def _attributes_of(place: Path) -> tuple[str, ...]:
+def attributes_of(place: Path) -> tuple[str, ...]:
     """Return the names that the file of attributes beside a products file may have."""
     small, full = "items_ins_v2_1000.json", "items_ins_v2.json"
     return (small,) if place.name in SMALL_PRODUCTS else (full, small)
 
 
-def _beside(place: Path, names: tuple[str, ...]) -> Path | None:
+def beside(place: Path, names: tuple[str, ...]) -> Path | None:
     """Return the first file of these names in the folder of the catalogue."""
     folder = place.parent
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _required(place: Path, names: tuple[str, ...]) -> Path:
-    path = _beside(place, names)
+def required(place: Path, names: tuple[str, ...]) -> Path:
+    """Return the first file of these names in the folder of the catalogue.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    path = beside(place, names)
     if path is None:
         raise ConfigError(f"{' or '.join(names)} is missing beside {place}. {GET_DATA}")
     return path
 
 
 def _reviews(place: Path) -> dict[str, Any]:
-    path = _beside(place, _REVIEWS)
+    path = beside(place, REVIEWS)
     if path is None:
         return {}
     entries = _read_json(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "asin" in entry for entry in entries):
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("asin"), str) for entry in entries
+    ):
         raise DataError(f"{path} must hold a list of objects with an 'asin'")
     return {entry["asin"]: entry for entry in entries}
 
 
 def _listed_nouns(place: Path) -> dict[str, tuple[str, ...]]:
-    path = _beside(place, _NOUNS)
+    path = beside(place, LISTED_NOUNS)
     if path is None:
         return {}
     listed = _object(path)
@@ -124,7 +141,7 @@ def _listed_nouns(place: Path) -> dict[str, tuple[str, ...]]:
 
 def _requests(place: Path, kind: Kind, order: Mapping[str, int]) -> list[Request]:
     """Return the requests about products of a catalogue, in its order."""
-    path = _required(place, _HUMAN if kind == "human" else _attributes_of(place))
+    path = required(place, HUMAN if kind == "human" else attributes_of(place))
     found: list[tuple[int, Sequence[Request]]] = []
     for asin, entry in _object(path).items():
         if asin in order:

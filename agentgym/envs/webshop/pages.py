@@ -18,6 +18,7 @@ from agentgym.envs.webshop.products import Product
 from agentgym.identity import text_hash
 
 __all__ = [
+    "BUTTONS",
     "MODES",
     "SEPARATOR",
     "SUB_PAGES",
@@ -35,6 +36,8 @@ MODES: Final = ("text", "text_rich", "simple")
 SEPARATOR: Final = " [SEP] "
 PER_PAGE: Final = 10
 SUB_PAGES: Final = ("description", "features", "reviews", "attributes")
+BUTTONS: Final = frozenset({"search", "back to search", "< prev", "next >", *SUB_PAGES, "buy now"})
+"""What the buttons of all pages say, lower case; clicks go by these names before any other."""
 
 # What an HTML parser keeps of text that is white space only.
 _BLANK: Final = " \n\t\f\r"
@@ -60,11 +63,11 @@ class Click(NamedTuple):
 
     Attributes:
         kind: ``button``, ``product`` or ``option``.
-        option: The option's name; empty for others.
+        name: The product's identifier, or the option's name; empty for buttons.
     """
 
     kind: str
-    option: str = ""
+    name: str = ""
 
 
 class _Piece(NamedTuple):
@@ -176,7 +179,7 @@ def results_page(products: Sequence[Product], page: int, total: int) -> Page:
     pieces += [_PREVIOUS, _NEXT] if page > 1 else [_NEXT]
     for product in products:
         pieces += [_Piece("link", product.asin), _Piece("text", product.title), _Piece("text", product.price_text)]
-    links = {product.asin.lower(): Click("product") for product in products}
+    links = {product.asin.lower(): Click("product", product.asin) for product in products}
     return Page(_OPENING, pieces, {**_buttons(pieces), **links})
 
 

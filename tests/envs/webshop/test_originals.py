@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import lzma
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agentgym.envs.webshop import originals
 from agentgym.envs.webshop.env import WebShopEnv
-from agentgym.envs.webshop.nouns import plain_nouns
+from agentgym.envs.webshop.nouns import Tagger, plain_nouns
 from agentgym.envs.webshop.originals import read_catalogue
 from agentgym.envs.webshop.sources import find_data, source_text
 from agentgym.errors import ConfigError, DataError
@@ -102,10 +103,12 @@ def test_nouns_on_file_for_some_products_are_used_for_those(folder: Path) -> Non
     assert (catalogue.nouns(0), catalogue.nouns(1), catalogue.exact_nouns) == ((), ("tea", "cup"), False)
 
 
-def test_the_tagger_makes_rewards_exact(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(originals, "find_tagger", lambda: lambda title: (title.lower(),))
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_originals_tagger_makes_rewards_exact(folder: Path, monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
+    tagger = Tagger(lambda title: [SimpleNamespace(text=title, pos_="NOUN")], exact)
+    monkeypatch.setattr(originals, "find_tagger", lambda: tagger)
     catalogue = read_catalogue(folder / "items_shuffle_1000.json")
-    assert (catalogue.nouns(0), catalogue.exact_nouns) == (("red mug",), True)
+    assert (catalogue.nouns(0), catalogue.exact_nouns) == (("red mug",), exact)
 
 
 def test_a_catalogue_of_ones_own(folder: Path) -> None:

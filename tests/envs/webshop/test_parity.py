@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from agentgym.envs.webshop.analysis import terms
 from agentgym.envs.webshop.env import WebShopEnv
-from agentgym.envs.webshop.nouns import find_tagger, plain_nouns
+from agentgym.envs.webshop.nouns import plain_nouns
 from agentgym.envs.webshop.reward import judge
 from agentgym.envs.webshop.search import document_text
 from agentgym.envs.webshop.sources import find_data, open_goals, open_shop
@@ -108,15 +106,6 @@ def test_raw_and_processed_files_hold_the_same_products(agentgym_data: Path) -> 
         product = raw.product(number)
         assert product == processed.product(number)
         assert product.price_text == shown[product.asin]
-
-
-def test_tagger_gives_the_recorded_nouns(agentgym_data: Path) -> None:
-    tagger = find_tagger()
-    if tagger is None:
-        pytest.skip("the tagger is not installed: pip install 'agentgym-sdk[webshop]'")
-    catalogue = open_shop(find_data(agentgym_data / "webshop")).catalogue
-    for number in range(0, len(catalogue), 20):
-        assert tagger(catalogue.product(number).title) == catalogue.nouns(number)
 
 
 def test_plain_nouns_give_nearly_the_originals_rewards(agentgym_data: Path) -> None:

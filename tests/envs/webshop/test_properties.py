@@ -203,7 +203,7 @@ def test_options_in_any_order_are_one_state_and_one_purchase(
         *_, info = env.step(action)
     assume(info["valid"])
     offered = env.unwrapped.page.clickables.items()  # type: ignore[attr-defined]
-    choice = {click.option: value for value, click in offered if click.kind == "option"} | dict(goal.options)
+    choice = {click.name: value for value, click in offered if click.kind == "option"} | dict(goal.options)
     assume(len(choice) > 1)
     ends = []
     for values in (list(choice.values()), data.draw(st.permutations(list(choice.values())))):

@@ -31,6 +31,8 @@ def reward(wanted: Goal, product: Product = MUG, price: float = 9.99, chosen: An
         ("", "gold", 0),
         ("é", "é", 0),  # the second half of Latin-1 is removed, and nothing is left
         ("字", "字", 100),
+        ("ΟΔΟΣ", "οδοσ", 100),  # letter by letter, a capital sigma has one small form, also at the end of a word
+        ("ΟΔΟΣ", "οδος", 75),
         ("navy", "grey", 25),  # one of eight letters in common, twice: 100·2·1/8
         # "gold" in common; "a" against "b": max(100·(1 − 2/12), 100·(1 − 2/10)) = 83.3 and 80
         ("gold a", "gold b", 83),
