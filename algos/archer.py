@@ -35,6 +35,8 @@ Deviations:
     7. The published code leaves the token-level baseline to be added. Here it has a trunk of its own, or with
        ``shared`` is a head on the policy's, which it then moves too (our reading); it learns in the policy's own
        optimiser steps, and A - b is taken with b as it was before them.
+    8. ``whiten`` is ours. Under exact critics the policy's own turns have a mean advantage of 0. Young critics are off
+       by more than turns differ, and without a ratio or a clip all that was said is then made less likely, or more so.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ from pydantic import Field
 from agentgym.algos._likelihood import Likelihood, LikelihoodConfig
 from agentgym.algos.base import AlgorithmConfig, Column
 from agentgym.algos.functional.losses import value_loss
+from agentgym.algos.functional.statistics import whiten
 from agentgym.algos.ppo import value_diagnostics
 from agentgym.batch import Credit, StepBatch
 from agentgym.contracts import CollectorSpec, LearnerSpec, Loss, TokenBatch
@@ -92,6 +95,8 @@ class ArCHerConfig(CriticsConfig):
     """Times an iteration that the policy learns from fresh utterances, drawn anew each time; with ``actor="fresh"``."""
     actor_minibatch: int = Field(64, ge=1)
     """States of the buffer in which it speaks each of these times; with ``actor="fresh"``."""
+    whiten: bool = False
+    """Whether advantages get mean 0 and variance 1 over the batch (ours): their mean is the critics' error."""
     baseline: bool = False
     """Whether a baseline b is learned and taken off the advantage at each token; with ``shared`` it moves the trunk."""
     baseline_rate: float = Field(10.0, gt=0)
@@ -155,6 +160,11 @@ class ArCHer(_UtteranceMethod):
     [0.25, 0.5]
     """
 
+    laws: ClassVar[frozenset[str]] = _UtteranceMethod.laws - {"locality"}
+    exemptions: ClassVar[Mapping[str, str]] = {
+        **_UtteranceMethod.exemptions,
+        "locality": "batch-wide by design where advantages are whitened",
+    }
     config_class: ClassVar[type[AlgorithmConfig]] = ArCHerConfig
     config: ArCHerConfig
 
@@ -175,6 +185,15 @@ class ArCHer(_UtteranceMethod):
     def _critic_options(self) -> dict[str, Any]:
         of_actor = {name: getattr(self.config, name) for name in ("actor", "actor_steps", "actor_minibatch")}
         return {**super()._critic_options(), **of_actor}
+
+    def advantage(self, batch: StepBatch) -> Floats:
+        """Return A of each row, [R], whitened if asked for.
+
+        Raises:
+            AlgorithmError: If a column is missing.
+        """
+        advantage = super().advantage(batch)
+        return whiten(advantage) if self.config.whiten else advantage
 
     def credit(self, batch: StepBatch) -> Credit:
         """Return the advantage of every turn; component ``utterance``.

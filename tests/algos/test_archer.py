@@ -212,3 +212,14 @@ def test_terms_need_their_columns() -> None:
     tokens = TokenBatch(ones, ones, ones, ones.bool(), ones.long(), ones.long(), ones, 1, 1, 1)
     with pytest.raises(AlgorithmError, match="'ref_logp'"):
         ArCHer(kl_coef=0.1).loss(tokens)
+
+
+def test_whitened_advantages_have_no_mean() -> None:
+    rng = np.random.default_rng(0)
+    batch = make_batch(group=[0] * 6, episode=[0, 0, 0, 1, 1, 1], t=[0, 1, 2] * 2, reward=[0.0] * 6)
+    columns = batch.with_columns(utterance_q=rng.normal(size=6) - 3.0, utterance_v=rng.normal(size=6))
+    plain, whitened = (get_algorithm("archer", whiten=whiten).credit(columns).advantage for whiten in (False, True))
+    assert abs(plain.mean()) > 1
+    assert whitened.mean() == pytest.approx(0, abs=1e-6)
+    assert whitened.std(ddof=1) == pytest.approx(1, rel=1e-3)
+    np.testing.assert_allclose(np.argsort(whitened), np.argsort(plain))

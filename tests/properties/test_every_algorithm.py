@@ -30,6 +30,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("ppo", {"level": "token", "scope": "row"}),
     ("ppo", {"gamma": 0.9, "lam": 0.8, "whiten": False}),
     ("archer", {"baseline": True}),
+    ("archer", {"whiten": True}),
     ("grpo", {"kl_coef": 0.1, "entropy_coef": 0.01, "dual_clip": 3.0}),
     ("entropy_arpo", {"shared": "hard"}),
     ("entropy_arpo", {"shared": "hard", "base": "rows", "std": None}),
