@@ -55,7 +55,7 @@ Floats = npt.NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "reward_design.json"
 PLOT = ROOT / "docs" / "assets" / "reward_design.png"
-RUNS = 3
+RUNS = 10
 SMALLEST = 1e-6
 REACHED = 0.9
 
