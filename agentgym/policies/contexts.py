@@ -134,7 +134,8 @@ class ChatFormat:
         self.end_ids = self._find_end_ids()
         added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
         special = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, special)))
+        # A token of one character cannot be broken; a tokenizer without any leaves a pattern that never matches.
+        self._special = re.compile("|".join(re.escape(token) for token in special if len(token) > 1) or "(?!)")
         self._cache: dict[str, list[int]] = {}
         self._texts: dict[tuple[int, ...], str] = {}
 

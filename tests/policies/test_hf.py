@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from agentgym.errors import ConfigError, PolicyError
 from agentgym.policies import HFPolicy, Transcript, Turn, Window
 from agentgym.policies.base import Decision, Session
+from agentgym.policies.contexts import ChatFormat
 from agentgym.policies.scoring import TokenScorer
 from tests.policies.models import random_policy
 
@@ -132,6 +134,13 @@ def test_special_tokens_in_what_a_world_says_are_text() -> None:
     assert [count(ids) for ids in chat.opening(said)] == [plain] * len(said)
     following = chat.following([*said, "a mug"], [0] * (len(said) + 1))
     assert len({count(ids) for ids in following}) == 1
+
+
+def test_a_special_token_of_one_character_cannot_be_broken() -> None:
+    tokenizer = copy.deepcopy(random_policy().tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["~"]})
+    [ids] = ChatFormat(tokenizer, None).opening(["a ~ mug"])
+    assert tokenizer.decode(ids).count("a ~ mug") == 1
 
 
 def test_greedy_takes_the_most_likely_token() -> None:
