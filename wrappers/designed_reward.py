@@ -24,8 +24,8 @@ class DesignedReward(TextWrapper):
 
     Args:
         env: Any text environment whose states have names.
-        rewards: ``info["state_hash"]`` before the action → the action's text → R(s, a), finite. What it does not name
-            pays 0, so it need hold no more than a sparse reward does. An action is looked up as it is written.
+        rewards: The state's hash before the action → the action's text → R(s, a), finite. What it does not name pays
+            0, so it need hold no more than a sparse reward does. An action is looked up as it is written.
 
     Raises:
         ConfigError: If a reward is not finite.
