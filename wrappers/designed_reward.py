@@ -32,8 +32,8 @@ class DesignedReward(TextWrapper):
 
     >>> import agentgym, gymnasium
     >>> world = gymnasium.make("Chain-v0", slip=0.0)
-    >>> start = world.reset(seed=0)[1]["state_hash"]
-    >>> env = DesignedReward(world, {start: {"step forward": 0.5, "step back": -0.5}})
+    >>> _, info = world.reset(seed=0)
+    >>> env = DesignedReward(world, {info["state_hash"]: {"step forward": 0.5, "step back": -0.5}})
     >>> _ = env.reset(seed=0)
     >>> tuple(env.step(action)[1] for action in ("sing", "step forward", "step forward"))
     (0.0, 0.5, 0.0)
