@@ -1,7 +1,7 @@
 """ArCHer against PPO and filtered behaviour cloning on Twenty Questions, by environment steps.
 
-    python benchmarks/archer_twenty_questions.py                       # all methods, seeds 0, 1, 2
-    python benchmarks/archer_twenty_questions.py --methods archer ppo --seeds 0 --iterations 10
+    python benchmarks/archer_twenty_questions.py                       # all methods, seeds 3, 4, 5
+    python benchmarks/archer_twenty_questions.py --methods archer ppo --seeds 3 --iterations 10
 
 Every run of a seed begins at the same weights, a short imitation of players who often ask at random, and plays 32
 episodes an iteration. The rule was fixed before the runs: ten secrets, 1/20 off for every turn; success and return of
@@ -33,10 +33,13 @@ from agentgym.training import TrainConfig, Trainer
 ROOT = Path(__file__).resolve().parents[1]
 WORLD = "TwentyQuestions-v0"
 GAME = {"split": "all", "size": 10, "turn_cost": 0.05}
-# A method and its learning rate. Both PPO's and filtered cloning's are as first written down; ArCHer's settings are the
-# third of three tried on seed 0, of which the first, without a baseline and at 1e-3, lost all it knew.
+# A method and its learning rate. Both PPO's and filtered cloning's are as first written down. ArCHer's were searched for
+# on seeds 0 and 1, which are therefore not counted; as the paper has it, without whitening and KL, it lost what it knew.
 METHODS = {
-    "archer": ("archer:gamma=0.95+steps=60+minibatch=24+warmup=6+critic_learning_rate=1e-3+baseline=true", 5e-4),
+    "archer": (
+        "archer:gamma=0.95+steps=60+minibatch=24+warmup=6+critic_learning_rate=1e-3+whiten=true+kl_coef=0.1",
+        5e-4,
+    ),
     "ppo": ("ppo:gamma=0.95", 1e-3),
     "filtered_bc": ("filtered_bc", 1e-3),
 }
@@ -122,7 +125,7 @@ def main() -> None:
     """Train, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[3, 4, 5])
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "archer_twenty_questions")
     arguments = parser.parse_args()
