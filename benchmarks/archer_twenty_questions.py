@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORLD = "TwentyQuestions-v0"
 GAME = {"split": "all", "size": 10, "turn_cost": 0.05}
 # A method and its learning rate. PPO's and filtered cloning's are as first written down. ArCHer's were searched for on
-# seeds 0 and 1, which are therefore not counted: as the paper has it, without whitening and KL, it lost what it knew.
+# seeds 0 to 2, which are therefore not counted: as the paper has it, without whitening and KL, it lost what it knew.
 METHODS = {
     "archer": (
         "archer:gamma=0.95+steps=60+minibatch=24+warmup=6+critic_learning_rate=1e-3+whiten=true+kl_coef=0.1",
